@@ -1,0 +1,9 @@
+//! What a Skep manager is. See `ARCHITECTURE.md` for the map.
+//!
+//! [`state`] and `engine` are pure: no clock, no I/O, no async, no randomness
+//! of their own. Everything else is an edge.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod seam;
+pub mod state;
