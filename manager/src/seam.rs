@@ -57,6 +57,9 @@ pub trait Follow: Send + Sync + 'static {
 /// The request's id makes a retry harmless.
 pub trait Write: Send + Sync + 'static {
     /// Commits one verb.
-    fn write(&self, request: WriteRequest, deadline: Instant)
-    -> BoxFuture<'_, Result<WriteResponse>>;
+    fn write(
+        &self,
+        request: WriteRequest,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<WriteResponse>>;
 }

@@ -59,7 +59,9 @@ identified!(Cluster => Cluster, Node => Node, Service => Service, Task => Task);
 impl Task {
     /// The state its node last reported, or that the managers gave it.
     pub fn state(&self) -> TaskState {
-        self.status.as_ref().map_or(TaskState::New, TaskStatus::state)
+        self.status
+            .as_ref()
+            .map_or(TaskState::New, TaskStatus::state)
     }
 
     /// Ended: nothing of it runs and nothing of it will.
@@ -157,7 +159,9 @@ impl TaskSpec {
 impl Node {
     /// The host's own name.
     pub fn hostname(&self) -> &str {
-        self.description.as_ref().map_or("", |d| d.hostname.as_str())
+        self.description
+            .as_ref()
+            .map_or("", |d| d.hostname.as_str())
     }
 
     /// What the swarm last knew of its life.

@@ -70,7 +70,6 @@ impl World {
     pub fn apply(&mut self, transaction: &Transaction) -> Applied {
         self.version += 1;
         let mut applied = Applied {
-            version: self.version,
             at_ns: transaction.at_ns,
             ..Applied::default()
         };
@@ -85,6 +84,7 @@ impl World {
                 .forgotten
                 .extend(self.remember(self.version, outcome.clone()));
         }
+        applied.version = self.version;
         applied
     }
 
@@ -94,6 +94,10 @@ impl World {
             change::Change::Remove(removal) => self.apply_remove(removal),
             change::Change::Task(patch) => self.patch_task(patch, at_ns),
             change::Change::Node(patch) => self.patch_node(patch, at_ns),
+            change::Change::Boundary(_) => {
+                self.version += 1;
+                None
+            }
         }
     }
 
@@ -138,7 +142,13 @@ impl World {
 
     /// The bookkeeping of an object that is put: the spec's version moves only
     /// when the spec did, so that progress never outdates an operator's update.
-    fn stamp<T: Identified>(&self, before: Option<&T>, id: &str, same_spec: bool, at_ns: i64) -> Meta {
+    fn stamp<T: Identified>(
+        &self,
+        before: Option<&T>,
+        id: &str,
+        same_spec: bool,
+        at_ns: i64,
+    ) -> Meta {
         let old = before.map(T::meta);
         Meta {
             id: id.to_owned(),

@@ -58,10 +58,18 @@ impl Index {
 
     pub fn node(&mut self, before: Option<&Arc<Node>>, after: Option<&Arc<Node>>) {
         if let Some(node) = before {
-            remove(&mut self.nodes_by_hostname, &node.hostname().to_lowercase(), node.id());
+            remove(
+                &mut self.nodes_by_hostname,
+                &node.hostname().to_lowercase(),
+                node.id(),
+            );
         }
         if let Some(node) = after {
-            insert(&mut self.nodes_by_hostname, node.hostname().to_lowercase(), node.id());
+            insert(
+                &mut self.nodes_by_hostname,
+                node.hostname().to_lowercase(),
+                node.id(),
+            );
         }
     }
 
@@ -77,7 +85,11 @@ impl Index {
             remove(&mut self.tasks_by_slot, &SlotKey::of(task), task.id());
         }
         if let Some(task) = after {
-            insert(&mut self.tasks_by_service, task.service_id.clone(), task.id());
+            insert(
+                &mut self.tasks_by_service,
+                task.service_id.clone(),
+                task.id(),
+            );
             if !task.node_id.is_empty() {
                 insert(&mut self.tasks_by_node, task.node_id.clone(), task.id());
             }

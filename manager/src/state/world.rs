@@ -91,7 +91,10 @@ impl World {
     }
 
     /// Nodes with this hostname, in whatever case.
-    pub fn nodes_named<'a>(&'a self, hostname: &str) -> impl Iterator<Item = &'a Arc<Node>> + use<'a> {
+    pub fn nodes_named<'a>(
+        &'a self,
+        hostname: &str,
+    ) -> impl Iterator<Item = &'a Arc<Node>> + use<'a> {
         let ids = self.index.nodes_by_hostname.get(&hostname.to_lowercase());
         ids.into_iter()
             .flat_map(|ids| ids.iter())
@@ -99,7 +102,10 @@ impl World {
     }
 
     /// Every task record of a service, old ones too.
-    pub fn tasks_of_service<'a>(&'a self, service_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+    pub fn tasks_of_service<'a>(
+        &'a self,
+        service_id: &str,
+    ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         let ids = self.index.tasks_by_service.get(service_id);
         ids.into_iter()
             .flat_map(|ids| ids.iter())
@@ -107,7 +113,10 @@ impl World {
     }
 
     /// Every task record that was placed on a node.
-    pub fn tasks_on_node<'a>(&'a self, node_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+    pub fn tasks_on_node<'a>(
+        &'a self,
+        node_id: &str,
+    ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         let ids = self.index.tasks_by_node.get(node_id);
         ids.into_iter()
             .flat_map(|ids| ids.iter())
@@ -115,7 +124,10 @@ impl World {
     }
 
     /// Every task record of one slot.
-    pub fn tasks_in_slot<'a>(&'a self, slot: &SlotKey) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+    pub fn tasks_in_slot<'a>(
+        &'a self,
+        slot: &SlotKey,
+    ) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         let ids = self.index.tasks_by_slot.get(slot);
         ids.into_iter()
             .flat_map(|ids| ids.iter())
@@ -123,7 +135,10 @@ impl World {
     }
 
     /// Slots of a service that have at least one record.
-    pub fn slots_of_service<'a>(&'a self, service_id: &str) -> impl Iterator<Item = &'a SlotKey> + use<'a> {
+    pub fn slots_of_service<'a>(
+        &'a self,
+        service_id: &str,
+    ) -> impl Iterator<Item = &'a SlotKey> + use<'a> {
         let from = SlotKey {
             service_id: service_id.to_owned(),
             slot: 0,
@@ -176,7 +191,10 @@ impl World {
 
     pub(super) fn remember(&mut self, version: u64, outcome: Outcome) -> Option<String> {
         let id = outcome.request_id.clone();
-        if let Some((old, _)) = self.outcomes.insert(id.clone(), (version, Arc::new(outcome))) {
+        if let Some((old, _)) = self
+            .outcomes
+            .insert(id.clone(), (version, Arc::new(outcome)))
+        {
             self.outcome_ages.remove(&(old, id.clone()));
         }
         self.outcome_ages.insert((version, id), ());

@@ -112,9 +112,8 @@ pub(super) fn root_store(pem: &[u8]) -> Result<RootCertStore, CredentialError> {
 
 fn material(cert: &[u8], key: &[u8], roots: &[u8]) -> Result<Material, CredentialError> {
     let chain = certificates("certificate", cert)?;
-    let private = || {
-        PrivateKeyDer::from_pem_slice(key).map_err(|e| CredentialError::Pem("private key", e))
-    };
+    let private =
+        || PrivateKeyDer::from_pem_slice(key).map_err(|e| CredentialError::Pem("private key", e));
     let store = Arc::new(root_store(roots)?);
     let peer = chain
         .first()

@@ -1,0 +1,197 @@
+//! The leader's task: one entry after the other, for as long as it leads.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use skep_proto::v1::{Transaction, WriteResponse};
+use skep_proto::{Error, Result};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::batch::Batch;
+use super::{Propose, Queued};
+use crate::engine::Engine;
+use crate::seam::{Follow, Leadership};
+use crate::state::{Nanos, Seed, World};
+
+/// Requests in one entry.
+const REQUESTS_MAX: usize = 256;
+/// Between two attempts to commit anything after one that failed.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// The engine is asked at least this often, in case a timer was missed.
+const WAKE_MAX: Duration = Duration::from_secs(30);
+
+pub(super) struct Lead {
+    follow: Arc<dyn Follow>,
+    propose: Arc<dyn Propose>,
+    requests: mpsc::Receiver<Queued>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl Lead {
+    pub fn new(
+        follow: Arc<dyn Follow>,
+        propose: Arc<dyn Propose>,
+        requests: mpsc::Receiver<Queued>,
+    ) -> Self {
+        let leadership = follow.leadership();
+        Self {
+            follow,
+            propose,
+            requests,
+            leadership,
+        }
+    }
+
+    /// Waits for leadership, leads, and begins anew when it is lost.
+    pub async fn run(mut self) {
+        let mut failed_in = None;
+        loop {
+            let now = self.leadership.borrow_and_update().clone();
+            if now.is_self {
+                if failed_in == Some(now.term) && !self.settle(now.term).await {
+                    continue;
+                }
+                failed_in = Some(now.term);
+                tracing::info!(term = now.term, "leading");
+                let why = self.lead(now.term).await;
+                tracing::info!(term = now.term, why, "no longer leading");
+                self.refuse_waiting();
+                continue;
+            }
+            tokio::select! {
+                changed = self.leadership.changed() => if changed.is_err() { return },
+                queued = self.requests.recv() => match queued {
+                    Some(queued) => refuse(queued.answer),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Leads in `term` until that ends, and says why it did.
+    async fn lead(&mut self, term: u64) -> &'static str {
+        let mut world = (*self.follow.world()).clone();
+        let mut engine = Engine::new(&world);
+        let mut clock = Clock::default();
+        let mut wake_at = Some(0);
+        loop {
+            let now = clock.now();
+            let first = match wake_at {
+                Some(at) if at <= now => self.requests.try_recv().ok(),
+                _ => {
+                    let pause = wake_at.map_or(WAKE_MAX, |at| {
+                        Duration::from_nanos(at.saturating_sub(now).unsigned_abs()).min(WAKE_MAX)
+                    });
+                    tokio::select! {
+                        biased;
+                        changed = self.leadership.changed() => {
+                            if changed.is_err() || !self.still_leads(term) {
+                                return "another manager leads";
+                            }
+                            continue;
+                        }
+                        queued = self.requests.recv() => match queued {
+                            Some(queued) => Some(queued),
+                            None => return "shutting down",
+                        },
+                        () = tokio::time::sleep(pause) => None,
+                    }
+                }
+            };
+            if !self.still_leads(term) {
+                if let Some(queued) = first {
+                    refuse(queued.answer);
+                }
+                return "another manager leads";
+            }
+            let mut batch = Batch::new(&world, clock.now(), Seed(rand::random()));
+            let mut count = 0;
+            let mut next = first;
+            while let Some(queued) = next {
+                batch.request(queued, &mut engine);
+                count += 1;
+                next = if count < REQUESTS_MAX && !batch.is_full() {
+                    self.requests.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            wake_at = batch.decide(&mut engine);
+            let (transaction, answers) = batch.finish();
+            match self.commit(&mut world, transaction, term).await {
+                Ok(()) => {
+                    for (answer, response) in answers {
+                        let _ = answer.send(response);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, term, "an entry was not committed");
+                    for (answer, _) in answers {
+                        refuse(answer);
+                    }
+                    return "an entry was not committed";
+                }
+            }
+        }
+    }
+
+    /// After an entry whose fate is unknown in a term that goes on: an empty one
+    /// behind it. Once that is applied, the unknown one is too, or never will be.
+    async fn settle(&mut self, term: u64) -> bool {
+        self.refuse_waiting();
+        match self.propose.propose(Transaction::default(), term).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, term, "this manager cannot commit");
+                let _ = tokio::time::timeout(SETTLE_PAUSE, self.leadership.changed()).await;
+                false
+            }
+        }
+    }
+
+    /// Commits the entry and moves our world to where it leads.
+    async fn commit(&self, world: &mut World, transaction: Transaction, term: u64) -> Result<()> {
+        if transaction.changes.is_empty() && transaction.outcomes.is_empty() {
+            return Ok(());
+        }
+        let expected = world.apply(&transaction).version;
+        let applied = self.propose.propose(transaction, term).await?;
+        if applied.version == expected {
+            return Ok(());
+        }
+        Err(Error::internal(format!(
+            "the world is at version {} where {expected} was expected",
+            applied.version
+        )))
+    }
+
+    fn still_leads(&self, term: u64) -> bool {
+        let now = self.leadership.borrow();
+        now.is_self && now.term == term
+    }
+
+    fn refuse_waiting(&mut self) {
+        while let Ok(queued) = self.requests.try_recv() {
+            refuse(queued.answer);
+        }
+    }
+}
+
+/// Sends the caller to look for the new leader; its request's id makes that safe.
+fn refuse(answer: oneshot::Sender<Result<WriteResponse>>) {
+    let _ = answer.send(Err(Error::unavailable("the leader changed")));
+}
+
+/// Wall time that never goes back while we lead.
+#[derive(Default)]
+struct Clock(Nanos);
+
+impl Clock {
+    fn now(&mut self) -> Nanos {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX));
+        self.0 = self.0.max(now);
+        self.0
+    }
+}
