@@ -5,5 +5,6 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod identity;
 pub mod seam;
 pub mod state;

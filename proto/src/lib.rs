@@ -15,9 +15,11 @@ pub mod v1 {
     tonic::include_proto!("skep.v1");
 }
 
+pub mod base36;
 pub mod error;
 pub mod names;
 pub mod objects;
+pub mod token;
 pub mod transport;
 
 pub use error::{Code, Error, Result};

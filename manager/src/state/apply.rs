@@ -244,6 +244,9 @@ impl World {
         if let Some(not_after) = patch.cert_not_after_ns {
             node.cert_not_after_ns = not_after;
         }
+        if let Some(trust) = &patch.cert_trust {
+            node.cert_trust = trust.clone();
+        }
         self.put(node.into());
         Some(Changed::Node(
             Some(before),

@@ -12,5 +12,5 @@ mod serve;
 
 pub use credentials::{CredentialError, Credentials};
 pub use dial::{DialOptions, Trust, dial, dial_lazy};
-pub use peer::{Caller, Peer, PeerInfo, PeerRole, caller};
+pub use peer::{CERT_BACKDATE_NS, Caller, Peer, PeerInfo, PeerRole, caller, validity_ns};
 pub use serve::{TlsConnection, accept};

@@ -3,11 +3,15 @@
 use std::net::SocketAddr;
 
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tonic::Request;
 use tonic::transport::server::UdsConnectInfo;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Error, Result};
+
+/// A certificate begins an hour before it is issued, for clocks that differ.
+pub const CERT_BACKDATE_NS: i64 = 3600 * 1_000_000_000;
 
 /// What a certificate lets its holder be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +75,18 @@ impl Peer {
                 .saturating_mul(1_000_000_000),
         })
     }
+}
+
+/// When the first certificate in `cert_pem` begins and ends, Unix nanoseconds.
+pub fn validity_ns(cert_pem: &[u8]) -> Option<(i64, i64)> {
+    let der = CertificateDer::from_pem_slice(cert_pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    let validity = certificate.validity();
+    let ns = |seconds: i64| seconds.saturating_mul(1_000_000_000);
+    Some((
+        ns(validity.not_before.timestamp()),
+        ns(validity.not_after.timestamp()),
+    ))
 }
 
 /// What a TLS listener knows of a connection; in the extensions of each request.

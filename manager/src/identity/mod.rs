@@ -1,0 +1,50 @@
+//! Who is who in a swarm: the root certificate, join tokens, certificates for
+//! nodes and operators, and the one check of a caller that every service makes.
+//!
+//! Invariant: a private key other than the root's is made where it is used and
+//! never travels, and nothing here decides what a node should be: its role is
+//! read from the World.
+
+pub mod ca;
+pub mod found;
+mod random;
+
+pub use ca::{Csr, RootAuthority, Subject};
+pub use found::{FoundOptions, Founding, found};
+pub use random::{join_token, random_id};
+
+use skep_proto::v1::{Cluster, ClusterSpec};
+
+/// How long a node's certificate lives unless the cluster says otherwise: 90 days.
+pub const CERT_EXPIRY_NS: i64 = 90 * 24 * 3600 * 1_000_000_000;
+/// The least that the cluster may say: 1 hour.
+pub const CERT_EXPIRY_NS_MIN: i64 = 3600 * 1_000_000_000;
+
+/// How long the certificates of this cluster live, ns.
+pub fn cert_expiry_ns(spec: Option<&ClusterSpec>) -> i64 {
+    spec.and_then(|spec| spec.node_cert_expiry_ns)
+        .unwrap_or(CERT_EXPIRY_NS)
+        .max(CERT_EXPIRY_NS_MIN)
+}
+
+/// Every root that the members of this cluster trust, PEM: one, or two while
+/// the root is being exchanged.
+pub fn trusted_roots(cluster: &Cluster) -> Vec<u8> {
+    let root = cluster.root_ca.as_ref();
+    root.map_or_else(Vec::new, |root| {
+        [root.cert_pem.as_slice(), root.previous_pem.as_slice()].concat()
+    })
+}
+
+/// What `Node.cert_trust` of a node must be for it to trust just those roots.
+pub fn trust_digest(cluster: &Cluster) -> String {
+    skep_proto::token::root_digest(&trusted_roots(cluster))
+}
+
+/// Unix time now, ns.
+pub(crate) fn now_ns() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_epoch.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,8 @@
+//! A host's own identity: its certificate on disk, how it joins a swarm, and how
+//! it renews while it runs.
+//!
+//! Invariant: the private key is made here and never leaves this host.
+
+pub mod files;
+
+pub use files::CertificateFiles;
