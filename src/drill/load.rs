@@ -163,6 +163,7 @@ async fn write(manager: &Manager, name: String) -> Result<String> {
     let mut request = tonic::Request::new(WriteRequest {
         request_id: name.clone(),
         verb: Some(Verb::CreateService(CreateService { spec: Some(spec) })),
+        term: 0,
     });
     request.set_timeout(CALL_TIMEOUT);
     manager.control().write(request).await?;

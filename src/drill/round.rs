@@ -271,6 +271,7 @@ async fn clean(manager: &Manager, prefix: &str) {
         let mut request = tonic::Request::new(WriteRequest {
             request_id: format!("{name}-rm"),
             verb: Some(Verb::RemoveService(RemoveService { service: name })),
+            term: 0,
         });
         request.set_timeout(LOOK_TIMEOUT);
         if let Err(error) = manager.control().write(request).await {
