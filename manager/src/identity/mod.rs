@@ -5,13 +5,23 @@
 //! never travels, and nothing here decides what a node should be: its role is
 //! read from the World.
 
+pub mod authorize;
 pub mod ca;
 pub mod found;
+mod limit;
+mod operator;
 mod random;
+mod register;
+mod rotation;
+mod service;
 
+pub use authorize::{authorize, authorize_member, authorize_operator, needs_renewal, wanted_role};
 pub use ca::{Csr, RootAuthority, Subject};
 pub use found::{FoundOptions, Founding, found};
+pub use operator::{Operator, issue_operator};
 pub use random::{join_token, random_id};
+pub use rotation::{begin_rotation, finish_rotations};
+pub use service::{IdentityOptions, IdentityService};
 
 use skep_proto::v1::{Cluster, ClusterSpec};
 
