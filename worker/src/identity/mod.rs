@@ -4,5 +4,10 @@
 //! Invariant: the private key is made here and never leaves this host.
 
 pub mod files;
+mod join;
+mod renew;
+mod request;
 
 pub use files::CertificateFiles;
+pub use join::{DEFAULT_PORT, Joined, join, with_port};
+pub use renew::Renewer;
