@@ -1,5 +1,6 @@
 //! Connections to managers.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use rustls::crypto::ring::default_provider;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use super::credentials::{CredentialError, Credentials, root_store};
 use super::peer::PeerRole;
+use super::socket;
 use crate::{Error, Result};
 
 /// Whom a connection trusts, and what it shows of itself.
@@ -37,8 +40,14 @@ pub struct DialOptions {
     pub keepalive_interval: Duration,
     /// Silence after a ping that ends the connection.
     pub keepalive_timeout: Duration,
+    /// Time after which a connection ends whose data the other host has not even
+    /// acknowledged: how a host that is silently gone is noticed while there is
+    /// something to send. Zero: as the kernel has it, some 15 minutes.
+    pub user_timeout: Duration,
     /// HTTP/2 window of a stream and of the connection, bytes.
     pub window_bytes: u32,
+    /// Nobody but this manager will do (a node id). `None`: any manager will.
+    pub node_id: Option<String>,
 }
 
 impl Default for DialOptions {
@@ -47,7 +56,9 @@ impl Default for DialOptions {
             connect_timeout: Duration::from_secs(3),
             keepalive_interval: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(3),
+            user_timeout: Duration::from_secs(5),
             window_bytes: 2 << 20,
+            node_id: None,
         }
     }
 }
@@ -78,10 +89,9 @@ impl Trust {
 }
 
 fn endpoint(options: &DialOptions) -> Endpoint {
-    // The name is what a certificate is checked for; the address is the connector's.
+    // The name is what a certificate is checked for, and the address and the time
+    // to connect are the connector's, which says what went wrong.
     Endpoint::from_static("http://swarm-manager")
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(options.keepalive_interval)
         .keep_alive_timeout(options.keepalive_timeout)
         .keep_alive_while_idle(true)
@@ -89,44 +99,64 @@ fn endpoint(options: &DialOptions) -> Endpoint {
         .initial_connection_window_size(options.window_bytes)
 }
 
-/// One connection attempt of TCP and TLS to `addr` (`host:port`).
-async fn open(
+/// Opens one connection after the other to the same place.
+#[derive(Clone)]
+struct Connector {
     addr: String,
     trust: Trust,
-    timeout: Duration,
-) -> std::io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
-    let config = trust.client().map_err(std::io::Error::other)?;
-    let attempt = async {
-        let tcp = TcpStream::connect(&addr).await?;
-        tcp.set_nodelay(true)?;
-        let name = ServerName::try_from(PeerRole::Manager.unit()).map_err(std::io::Error::other)?;
-        TlsConnector::from(config).connect(name, tcp).await
-    };
-    match tokio::time::timeout(timeout, attempt).await {
-        Ok(stream) => stream.map(TokioIo::new),
-        Err(_) => Err(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            format!("no answer from {addr} within {timeout:?}"),
-        )),
+    options: DialOptions,
+}
+
+impl Connector {
+    fn new(addr: &str, trust: &Trust, options: &DialOptions) -> Self {
+        Self {
+            addr: addr.to_owned(),
+            trust: trust.clone(),
+            options: options.clone(),
+        }
+    }
+
+    /// One attempt of TCP and TLS.
+    async fn open(self) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+        let config = self.trust.client().map_err(io::Error::other)?;
+        let name = match self.options.node_id {
+            Some(node_id) => ServerName::try_from(node_id).map_err(io::Error::other)?,
+            None => ServerName::try_from(PeerRole::Manager.unit()).map_err(io::Error::other)?,
+        };
+        let limit = self.options.connect_timeout;
+        let late = |what: &str| {
+            let text = format!("no answer within {limit:?}, {what}");
+            io::Error::new(io::ErrorKind::TimedOut, text)
+        };
+        let deadline = tokio::time::Instant::now() + limit;
+        let tcp = tokio::time::timeout_at(deadline, TcpStream::connect(&self.addr))
+            .await
+            .map_err(|_| late("the host is gone or a firewall drops packets"))??;
+        socket::tune(&tcp, self.options.user_timeout)?;
+        let handshake = TlsConnector::from(config).connect(name, tcp);
+        let stream = tokio::time::timeout_at(deadline, handshake)
+            .await
+            .map_err(|_| late("something listens there but does not speak TLS"))??;
+        Ok(TokioIo::new(stream))
     }
 }
 
 /// Connects to the manager at `addr` (`host:port`), or says why not. The channel
 /// dials again by itself, with the newest certificate, when its connection ends.
+/// A manager that refuses *our* certificate says so only at the first call.
 pub async fn dial(addr: &str, trust: &Trust, options: &DialOptions) -> Result<Channel> {
-    let (to, trust, timeout) = (addr.to_owned(), trust.clone(), options.connect_timeout);
-    let connector = service_fn(move |_: Uri| open(to.clone(), trust.clone(), timeout));
+    let connector = Connector::new(addr, trust, options);
     endpoint(options)
-        .connect_with_connector(connector)
+        .connect_with_connector(service_fn(move |_: Uri| connector.clone().open()))
         .await
         .map_err(|e| Error::unavailable(format!("cannot connect to {addr}: {}", chain(&e))))
 }
 
 /// The same without waiting: it dials at the first call.
 pub fn dial_lazy(addr: &str, trust: &Trust, options: &DialOptions) -> Channel {
-    let (to, trust, timeout) = (addr.to_owned(), trust.clone(), options.connect_timeout);
-    let connector = service_fn(move |_: Uri| open(to.clone(), trust.clone(), timeout));
-    endpoint(options).connect_with_connector_lazy(connector)
+    let connector = Connector::new(addr, trust, options);
+    endpoint(options)
+        .connect_with_connector_lazy(service_fn(move |_: Uri| connector.clone().open()))
 }
 
 /// An error with its causes, on one line.

@@ -9,8 +9,11 @@ mod credentials;
 mod dial;
 mod peer;
 mod serve;
+mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use credentials::{CredentialError, Credentials};
 pub use dial::{DialOptions, Trust, dial, dial_lazy};
 pub use peer::{CERT_BACKDATE_NS, Caller, Peer, PeerInfo, PeerRole, caller, validity_ns};
-pub use serve::{TlsConnection, accept};
+pub use serve::{AcceptOptions, TlsConnection, accept, accept_with};

@@ -1,6 +1,7 @@
 //! The accepting side.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,11 +17,28 @@ use tonic::transport::server::Connected;
 
 use super::credentials::Credentials;
 use super::peer::{Peer, PeerInfo};
+use super::socket;
 
-/// Handshakes under way at once; more wait in the kernel's backlog.
-const HANDSHAKES_MAX: usize = 256;
-/// A caller that has not finished its handshake by then is dropped.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bounds on what callers may cost before they are known.
+#[derive(Debug, Clone)]
+pub struct AcceptOptions {
+    /// Handshakes under way at once; more wait in the kernel's backlog.
+    pub handshakes_max: usize,
+    /// A caller that has not finished its handshake by then is dropped.
+    pub handshake_timeout: Duration,
+    /// As for [`super::DialOptions::user_timeout`].
+    pub user_timeout: Duration,
+}
+
+impl Default for AcceptOptions {
+    fn default() -> Self {
+        Self {
+            handshakes_max: 512,
+            handshake_timeout: Duration::from_secs(5),
+            user_timeout: Duration::from_secs(15),
+        }
+    }
+}
 
 /// A TLS connection that knows who is at its other end.
 #[derive(Debug)]
@@ -43,15 +61,25 @@ pub fn accept(
     listener: TcpListener,
     credentials: Credentials,
 ) -> ReceiverStream<io::Result<TlsConnection>> {
+    accept_with(listener, credentials, AcceptOptions::default())
+}
+
+/// The same with other bounds.
+pub fn accept_with(
+    listener: TcpListener,
+    credentials: Credentials,
+    options: AcceptOptions,
+) -> ReceiverStream<io::Result<TlsConnection>> {
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
-        let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let slots = Arc::new(Semaphore::new(options.handshakes_max));
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                return;
+            let next = async {
+                let slot = slots.clone().acquire_owned().await;
+                (slot, listener.accept().await)
             };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
                 () = sender.closed() => return,
             };
             let (tcp, remote) = match accepted {
@@ -64,19 +92,18 @@ pub fn accept(
                 }
             };
             let (credentials, sender) = (credentials.clone(), sender.clone());
+            let (limit, user_timeout) = (options.handshake_timeout, options.user_timeout);
             tokio::spawn(async move {
                 let _slot = slot;
-                let _ = tcp.set_nodelay(true);
+                if let Err(error) = socket::tune(&tcp, user_timeout) {
+                    // It is gone already.
+                    tracing::debug!(%remote, %error, "cannot set up a connection");
+                    return;
+                }
                 let handshake = TlsAcceptor::from(credentials.server()).accept(tcp);
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                match tokio::time::timeout(limit, handshake).await {
                     Ok(Ok(stream)) => {
-                        let peer = stream
-                            .get_ref()
-                            .1
-                            .peer_certificates()
-                            .and_then(|chain| chain.first())
-                            .and_then(Peer::from_certificate);
-                        let info = PeerInfo { peer, remote };
+                        let info = info(&stream, remote);
                         let _ = sender.send(Ok(TlsConnection { stream, info })).await;
                     }
                     Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
@@ -86,6 +113,16 @@ pub fn accept(
         }
     });
     ReceiverStream::new(receiver)
+}
+
+fn info(stream: &TlsStream<TcpStream>, remote: SocketAddr) -> PeerInfo {
+    let peer = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first())
+        .and_then(Peer::from_certificate);
+    PeerInfo { peer, remote }
 }
 
 impl AsyncRead for TlsConnection {
@@ -105,6 +142,18 @@ impl AsyncWrite for TlsConnection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
