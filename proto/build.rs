@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Maps in key order: the same object has the same bytes on every manager.
         .btree_map(".")
         .bytes(".skep.v1.SnapshotChunk.data")
+        .bytes(".skep.v1.RaftEntry.transaction")
         .bytes(".skep.v1.LogLine.data")
         .compile_fds(descriptors)?;
     Ok(())

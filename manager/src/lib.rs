@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod consensus;
 pub mod identity;
 pub mod seam;
 pub mod state;

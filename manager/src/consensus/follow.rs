@@ -1,0 +1,113 @@
+//! Turning what Raft says of itself into what the other rooms follow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::{RaftMetrics, ServerState};
+use skep_proto::Error;
+
+use super::core::Core;
+use super::types::{TypeConfig, Vote};
+use crate::seam::{Leader, Leadership};
+
+/// Publishes who leads, who is in the group, and a failure of the disk, until
+/// consensus stops.
+pub(super) async fn publish(core: Arc<Core>) {
+    let mut metrics = core.metrics();
+    let mut seen = core.evidence.watch();
+    let mut elected = Vote::new(0, 0);
+    loop {
+        let now = metrics.borrow_watched().clone();
+        if now.vote.committed && now.vote != elected {
+            elected = now.vote;
+            core.evidence.alive(elected.leader_id.node_id);
+        }
+        publish_members(&core, &now);
+        publish_leadership(&core, &now);
+        if let Err(fatal) = &now.running_state {
+            publish_fatal(&core, fatal);
+        }
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { break },
+            changed = seen.changed() => if changed.is_err() { break },
+            () = core.stop.cancelled() => break,
+        }
+    }
+    core.leadership.send_replace(Leadership::default());
+}
+
+fn publish_leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>) {
+    let me = core.me.raft_id;
+    let running = metrics.running_state.is_ok();
+    let leads = running && metrics.state == ServerState::Leader;
+    let leader = metrics
+        .current_leader
+        .filter(|id| running && (*id == me) == leads)
+        // Whoever is known to be dead leads no more, elected or not.
+        .filter(|id| *id == me || !core.evidence.watch().borrow().is_gone(*id))
+        .and_then(|raft_id| {
+            let member = metrics.membership_config.get_node(&raft_id)?;
+            Some(Leader {
+                raft_id,
+                node_id: member.node_id.clone(),
+                addr: member.addr.clone(),
+            })
+        });
+    // A leader's first entry is applied after everything of earlier terms.
+    let caught_up = metrics
+        .last_applied
+        .is_some_and(|id| id.leader_id == metrics.vote.leader_id);
+    let new = Leadership {
+        term: metrics.current_term,
+        is_self: leads && caught_up && leader.is_some(),
+        leader,
+    };
+    core.leadership.send_if_modified(|old| {
+        let differs = *old != new;
+        if differs {
+            tracing::info!(
+                term = new.term,
+                leader = new.leader.as_ref().map_or("", |l| l.node_id.as_str()),
+                is_self = new.is_self,
+                "leadership"
+            );
+            *old = new;
+        }
+        differs
+    });
+}
+
+fn publish_members(core: &Core, metrics: &RaftMetrics<TypeConfig>) {
+    let new: BTreeMap<_, _> = metrics
+        .membership_config
+        .nodes()
+        .map(|(id, member)| (*id, member.clone()))
+        .collect();
+    core.members.send_if_modified(|old| {
+        let differs = *old != new;
+        *old = new;
+        differs
+    });
+}
+
+fn publish_fatal(core: &Core, fatal: &Fatal<TypeConfig>) {
+    let error = match fatal {
+        Fatal::Stopped => return,
+        Fatal::Panicked => Error::internal("consensus failed on this manager; the others go on"),
+        Fatal::StorageError(error) => Error::internal(format!(
+            "this manager cannot write {}: {error}; it takes part in no decisions any more, the others go on",
+            core.store.dir().display()
+        )),
+    };
+    let error = error.hint("make room on the disk or repair it, then restart this daemon");
+    core.fatal.send_if_modified(|old| {
+        let first = old.is_none();
+        if first {
+            tracing::error!(%error, "consensus stopped");
+            *old = Some(error);
+        }
+        first
+    });
+}
