@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
 use skep_proto::Error;
 use skep_proto::transport::{Peer, PeerRole, caller};
