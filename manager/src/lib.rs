@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod consensus;
+pub mod control;
 pub mod identity;
 pub mod seam;
 pub mod state;

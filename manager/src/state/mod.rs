@@ -8,9 +8,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod apply;
+mod check;
+pub mod cluster;
 mod index;
+pub mod node;
 mod record;
 pub mod seed;
+pub mod service;
 mod world;
 
 pub use apply::{Applied, Changed};
