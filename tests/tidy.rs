@@ -96,9 +96,6 @@ const BUILDING: &[&str] = &[
     "src/shape",
     "src/ui",
     "worker/src",
-    "deploy/install",
-    "deploy/demo",
-    "deploy/skep",
     "benches",
 ];
 
