@@ -3,6 +3,8 @@
 //!
 //! Knows nobody: no manager, no worker, no command line.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 /// Messages and services of `proto/skep/v1/*.proto`.
 #[allow(
     missing_docs,

@@ -4,6 +4,7 @@
 
 use ring::digest::{SHA256, digest};
 
+use crate::v1::RootCa;
 use crate::{Error, Result, base36};
 
 const PREFIX: &str = "SWMTKN";
@@ -20,6 +21,19 @@ pub const SECRET_BYTES: usize = 16;
 /// it), as it stands in join tokens.
 pub fn root_digest(root_pem: &[u8]) -> String {
     base36::encode(digest(&SHA256, root_pem).as_ref(), DIGEST_LEN)
+}
+
+impl RootCa {
+    /// Every root that members trust, PEM: one, or two while the root is being
+    /// exchanged.
+    pub fn trusted_pem(&self) -> Vec<u8> {
+        [self.cert_pem.as_slice(), self.previous_pem.as_slice()].concat()
+    }
+
+    /// What `Node.cert_trust` is of a node that trusts just those.
+    pub fn trust_digest(&self) -> String {
+        root_digest(&self.trusted_pem())
+    }
 }
 
 /// A join token that is well formed; whether it is *valid* its swarm knows.

@@ -23,7 +23,7 @@ pub use random::{join_token, random_id};
 pub use rotation::{begin_rotation, finish_rotations};
 pub use service::{IdentityOptions, IdentityService};
 
-use skep_proto::v1::{Cluster, ClusterSpec};
+use skep_proto::v1::{Cluster, ClusterSpec, RootCa};
 
 /// How long a node's certificate lives unless the cluster says otherwise: 90 days.
 pub const CERT_EXPIRY_NS: i64 = 90 * 24 * 3600 * 1_000_000_000;
@@ -37,18 +37,13 @@ pub fn cert_expiry_ns(spec: Option<&ClusterSpec>) -> i64 {
         .max(CERT_EXPIRY_NS_MIN)
 }
 
-/// Every root that the members of this cluster trust, PEM: one, or two while
-/// the root is being exchanged.
-pub fn trusted_roots(cluster: &Cluster) -> Vec<u8> {
-    let root = cluster.root_ca.as_ref();
-    root.map_or_else(Vec::new, |root| {
-        [root.cert_pem.as_slice(), root.previous_pem.as_slice()].concat()
-    })
-}
-
-/// What `Node.cert_trust` of a node must be for it to trust just those roots.
+/// What `Node.cert_trust` of a node must be for it to trust just the roots that
+/// it should; empty before there is a root.
 pub fn trust_digest(cluster: &Cluster) -> String {
-    skep_proto::token::root_digest(&trusted_roots(cluster))
+    cluster
+        .root_ca
+        .as_ref()
+        .map_or_else(String::new, RootCa::trust_digest)
 }
 
 /// Unix time now, ns.

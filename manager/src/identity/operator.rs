@@ -7,7 +7,7 @@ use skep_proto::{Error, Result};
 
 use super::ca::{RootAuthority, Subject};
 use super::found::key_and_request;
-use super::{now_ns, trusted_roots};
+use super::now_ns;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// How long one is valid when nothing is said: a year.
@@ -68,7 +68,7 @@ pub fn issue_operator(cluster: &Cluster, name: &str, valid_for_ns: i64) -> Resul
     Ok(Operator {
         cert_pem,
         key_pem,
-        root_pem: trusted_roots(cluster),
+        root_pem: root.trusted_pem(),
         cluster_id: cluster.id().to_owned(),
         not_after_ns,
     })

@@ -21,7 +21,7 @@ use super::authorize::{authorize, wanted_role};
 use super::ca::{Csr, RootAuthority, Subject};
 use super::limit::RateLimit;
 use super::random::random_id;
-use super::{cert_expiry_ns, now_ns, register, trust_digest, trusted_roots};
+use super::{cert_expiry_ns, now_ns, register, trust_digest};
 use crate::seam::{Follow, Write};
 use crate::state::World;
 
@@ -174,18 +174,15 @@ impl IdentityService {
             },
             cluster_id: cluster.id().to_owned(),
         };
-        let cert_pem = RootAuthority::from_root_ca(root(cluster)?)?.sign(
-            csr,
-            &subject,
-            now_ns(),
-            not_after_ns,
-        )?;
+        let root = root(cluster)?;
+        let cert_pem =
+            RootAuthority::from_root_ca(root)?.sign(csr, &subject, now_ns(), not_after_ns)?;
         Ok(IssueResponse {
             node_id: subject.name,
             cluster_id: subject.cluster_id,
             role: role.into(),
             cert_pem,
-            root_pem: trusted_roots(cluster),
+            root_pem: root.trusted_pem(),
             managers: self.managers(world),
         })
     }
