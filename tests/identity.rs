@@ -3,6 +3,8 @@
 //! left out: one manager's World and the verbs, committed as they come.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -294,10 +296,15 @@ async fn a_wrong_token_and_a_foreign_root_are_told_apart() {
     let foreign = JoinToken::new(&root_digest(b"another root"), [9; 16]).to_string();
     let refused = swarm.join(&foreign).await.unwrap_err();
     assert!(
-        refused.message.contains("remote CA does not match fingerprint"),
+        refused
+            .message
+            .contains("remote CA does not match fingerprint"),
         "{refused}"
     );
-    assert!(refused.message.contains(&swarm.addr.to_string()), "{refused}");
+    assert!(
+        refused.message.contains(&swarm.addr.to_string()),
+        "{refused}"
+    );
     assert_eq!(swarm.single.world().node_count(), 1);
 }
 
@@ -341,7 +348,10 @@ async fn a_repeated_request_makes_one_node_and_a_stolen_one_gets_no_certificate_
         let mut bad = request.clone();
         spoil(&mut bad);
         let refused = Error::from(client.issue(bad).await.unwrap_err());
-        assert_eq!((refused.code(), refused.field.as_str()), (Code::Invalid, field));
+        assert_eq!(
+            (refused.code(), refused.field.as_str()),
+            (Code::Invalid, field)
+        );
     }
     // Without a certificate there is nothing to renew.
     let refused = client
@@ -444,7 +454,15 @@ async fn the_root_is_exchanged_while_everybody_goes_on_talking() {
     let both = swarm.single.cluster().root_ca.unwrap().trusted_pem();
     until("the worker trusts both roots", || worker.root_pem() == both).await;
     swarm.renew_with(&worker).await.unwrap();
-    assert!(!swarm.single.cluster().root_ca.unwrap().previous_pem.is_empty());
+    assert!(
+        !swarm
+            .single
+            .cluster()
+            .root_ca
+            .unwrap()
+            .previous_pem
+            .is_empty()
+    );
 
     renewers[0].renew_now(None);
     until("the old root is dropped", || {

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use futures_util::stream::BoxStream;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
 use skep_proto::Error;
 use skep_proto::transport::{Peer, PeerRole, caller};
