@@ -7,6 +7,7 @@
 
 pub mod consensus;
 pub mod control;
+pub mod dispatch;
 pub mod identity;
 pub mod seam;
 pub mod state;
