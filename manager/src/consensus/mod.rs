@@ -21,6 +21,8 @@ mod reads;
 mod start;
 pub mod store;
 mod takeover;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeMap;

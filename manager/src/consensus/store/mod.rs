@@ -20,6 +20,7 @@ mod suite;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 
@@ -40,6 +41,9 @@ const STATE: &str = "state";
 pub struct Store {
     db: Arc<DB>,
     dir: PathBuf,
+    /// Set by the first write that failed: nothing may be acknowledged after it
+    /// that the disk may not hold.
+    broken: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -70,15 +74,38 @@ impl Store {
 
     /// Writes without waiting for the disk. Readable on return.
     fn write(&self, batch: WriteBatch) -> io::Result<()> {
+        self.refuse_if_broken()?;
         self.db
             .write(batch)
-            .map_err(|error| self.failed("write to", error))
+            .map_err(|error| self.broke("write to", error))
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.refuse_if_broken()?;
         self.db
             .flush_wal(true)
-            .map_err(|error| self.failed("flush", error))
+            .map_err(|error| self.broke("flush", error))
+    }
+
+    /// As if the disk had failed.
+    #[cfg(test)]
+    pub(in crate::consensus) fn break_writes(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    fn refuse_if_broken(&self) -> io::Result<()> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(io::Error::other(format!(
+                "an earlier write to {} failed",
+                self.dir.display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn broke(&self, verb: &str, error: rocksdb::Error) -> io::Error {
+        self.broken.store(true, Ordering::Release);
+        self.failed(verb, error)
     }
 
     fn failed(&self, verb: &str, error: rocksdb::Error) -> io::Error {

@@ -68,6 +68,7 @@ fn open_database(dir: &Path) -> Result<Store> {
     Ok(Store {
         db: Arc::new(db),
         dir: dir.to_owned(),
+        broken: Arc::default(),
     })
 }
 

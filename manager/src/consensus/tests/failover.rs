@@ -1,0 +1,117 @@
+//! The leader ends, in all the ways that it can.
+
+use std::time::{Duration, Instant};
+
+use super::{PATIENCE, Swarm, by};
+use crate::consensus::types::RaftId;
+use crate::seam::Follow;
+
+/// Kills the leader while somebody writes; how long nobody could.
+async fn kill_leader_under_writes(swarm: &mut Swarm, round: usize) -> (Duration, Vec<String>) {
+    let mut acknowledged = Vec::new();
+    for n in 0..20 {
+        let name = format!("before{round}.{n}");
+        swarm.write(&name).await;
+        acknowledged.push(name);
+    }
+    let (leader, _) = swarm.leader().await;
+    let killed = Instant::now();
+    swarm.kill(leader);
+    let name = format!("after{round}");
+    swarm.write(&name).await;
+    let gap = killed.elapsed();
+    acknowledged.push(name);
+    (gap, acknowledged)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    let mut swarm = Swarm::of(3).await;
+    let (old, old_term) = swarm.leader().await;
+    let (gap, acknowledged) = kill_leader_under_writes(&mut swarm, 0).await;
+    let (new, new_term) = swarm.leader().await;
+    assert_ne!(old, new);
+    assert!(new_term > old_term);
+    swarm.assert_all_know(&acknowledged).await;
+    assert!(gap < PATIENCE / 2, "{gap:?}");
+    // The dead one comes back and has all that happened without it.
+    swarm.start(old).await;
+    swarm.leader().await;
+    swarm.assert_all_know(&acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_in_order_hands_over_first() {
+    let mut swarm = Swarm::of(3).await;
+    let (old, _) = swarm.leader().await;
+    swarm.write("before").await;
+    swarm.at(old).transfer_away(by()).await.unwrap();
+    let (new, _) = swarm.leader().await;
+    assert_ne!(old, new);
+    swarm.at(old).shutdown().await.unwrap();
+    swarm.kill(old);
+    swarm.write("after").await;
+    swarm
+        .assert_all_know(&["before".into(), "after".into()])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_hands_over_when_another_manager_asks() {
+    let swarm = Swarm::of(3).await;
+    let (old, _) = swarm.leader().await;
+    let other = swarm.alive.keys().copied().find(|id| *id != old).unwrap();
+    swarm.at(other).step_down_leader(by()).await.unwrap();
+    let (new, _) = swarm.leader().await;
+    assert_ne!(old, new);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_term_that_is_over_commits_nothing_more() {
+    let swarm = Swarm::of(3).await;
+    let (old, term) = swarm.leader().await;
+    swarm.at(old).transfer_away(by()).await.unwrap();
+    let late = swarm.at(old).propose(&super::put_node("late"), term).await;
+    assert!(late.unwrap_err().is_retryable());
+    let (new, new_term) = swarm.leader().await;
+    let wrong = swarm.at(new).propose(&super::put_node("wrong"), term).await;
+    assert!(wrong.unwrap_err().is_retryable());
+    let right = super::put_node("right");
+    swarm.at(new).propose(&right, new_term).await.unwrap();
+    let world = swarm.at(old).fresh_world(by()).await.unwrap();
+    assert!(world.node("right").is_some());
+    assert!(world.node("late").is_none() && world.node("wrong").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_without_a_quorum_ends_at_its_deadline() {
+    let mut swarm = Swarm::of(3).await;
+    let (leader, _) = swarm.leader().await;
+    let dead: Vec<RaftId> = swarm.alive.keys().copied().filter(|id| *id != leader).collect();
+    for id in dead {
+        swarm.kill(id);
+    }
+    let deadline = Instant::now() + Duration::from_millis(700);
+    let error = swarm.at(leader).fresh_world(deadline).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(!error.hint.is_empty());
+}
+
+/// Prints how long writes stop when the leader is killed; a measurement, not a
+/// test: `cargo test -p skep-manager --lib takeover_times -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn takeover_times() {
+    let mut gaps = Vec::new();
+    let mut swarm = Swarm::of(3).await;
+    for round in 0..20 {
+        let (dead, _) = swarm.leader().await;
+        let (gap, acknowledged) = kill_leader_under_writes(&mut swarm, round).await;
+        swarm.assert_all_know(&acknowledged).await;
+        swarm.start(dead).await;
+        swarm.leader().await;
+        gaps.push(gap);
+    }
+    gaps.sort();
+    println!("median {:?}, worst {:?}", gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+}
