@@ -1,7 +1,6 @@
 //! What all parts of a running consensus share.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::evidence::Evidence;
 use super::network::Peers;
-use super::store::{Published, Store};
+use super::store::{Place, Published};
 use super::types::{Group, LogId, Member, Raft, RaftId, TypeConfig, Vote};
 use crate::seam::Leadership;
 
@@ -33,7 +32,7 @@ pub(super) struct Me {
 pub(super) struct Core {
     pub me: Me,
     pub raft: Raft,
-    pub store: Store,
+    pub place: Place,
     pub published: Arc<Published>,
     pub peers: Arc<Peers>,
     pub evidence: Arc<Evidence>,
@@ -56,10 +55,6 @@ impl Core {
             raft_id: self.me.raft_id,
             boot: self.me.boot,
         }
-    }
-
-    pub(super) fn store_snapshots(&self) -> PathBuf {
-        self.store.snapshots()
     }
 
     pub(super) fn member(&self, id: RaftId) -> Option<Member> {

@@ -98,7 +98,7 @@ fn publish_fatal(core: &Core, fatal: &Fatal<TypeConfig>) {
         Fatal::Panicked => Error::internal("consensus failed on this manager; the others go on"),
         Fatal::StorageError(error) => Error::internal(format!(
             "this manager cannot write {}: {error}; it takes part in no decisions any more, the others go on",
-            core.store.dir().display()
+            core.place.dir().display()
         )),
     };
     let error = error.hint("make room on the disk or repair it, then restart this daemon");

@@ -110,6 +110,8 @@ async fn assemble(config: Config, peers: Arc<Peers>, stop: CancellationToken) ->
         log,
         machine,
     } = opened;
+    let place = store.place().clone();
+    drop(store);
     let evidence = Arc::new(Evidence::default());
     let network = Network {
         peers: peers.clone(),
@@ -128,7 +130,7 @@ async fn assemble(config: Config, peers: Arc<Peers>, stop: CancellationToken) ->
             boot: rand::random(),
         },
         raft,
-        store,
+        place,
         published,
         peers,
         evidence,
@@ -173,13 +175,8 @@ pub(super) async fn stop(core: Arc<Core>) -> Result<()> {
         .shutdown()
         .await
         .map_err(|error| stopped(&error))?;
-    let closed = async {
-        // One handle is ours.
-        while core.store.handles() > 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, core.place.closed());
+    if closed.await.is_err() {
         tracing::warn!("something still uses the store");
     }
     Ok(())

@@ -152,7 +152,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<
         's,
@@ -163,7 +163,14 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     {
         let (target, mut client) = (self.target, self.client(self.lane));
         Box::pin(async move {
-            let requests = input.map(move |request| append_out(target, &request));
+            // Raft pauses inside its requests when the other side does not answer:
+            // opening a stream before there is one would never pause.
+            let Some(first) = input.next().await else {
+                return Ok(futures_util::stream::empty().boxed());
+            };
+            let requests = futures_util::stream::iter([first])
+                .chain(input)
+                .map(move |request| append_out(target, &request));
             let answers = within(OPEN_TIMEOUT, client.append(requests)).await?;
             let answers = answers.map(|answer| match answer {
                 Ok(answer) => appended_in(&answer).map_err(garbled),

@@ -308,7 +308,8 @@ impl RaftService {
         }
         let path = self
             .0
-            .store_snapshots()
+            .place
+            .snapshots()
             .join(format!("{}.part", rand::random::<u64>()));
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let written = tokio::task::spawn_blocking({

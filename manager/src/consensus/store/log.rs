@@ -85,7 +85,7 @@ impl Store {
             options.set_iterate_upper_bound(end.to_be_bytes());
         }
         let from = start.to_be_bytes();
-        let iterator = self.db.iterator_cf_opt(
+        let iterator = self.db().iterator_cf_opt(
             self.family(LOG)?,
             options,
             IteratorMode::From(&from, Direction::Forward),
@@ -97,7 +97,7 @@ impl Store {
     }
 
     pub(super) fn last_log(&self) -> io::Result<Option<Entry>> {
-        self.db
+        self.db()
             .iterator_cf(self.family(LOG)?, IteratorMode::End)
             .next()
             .map(|item| {

@@ -130,7 +130,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (folder, at, world) = (
-            self.store.snapshots(),
+            self.store.place().snapshots(),
             self.at.clone(),
             std::mem::take(&mut self.world),
         );
@@ -223,7 +223,7 @@ fn adopt_or_copy(
     snapshot: &SnapshotFile,
     meta: &SnapshotMeta,
 ) -> io::Result<SnapshotFile> {
-    let folder = store.snapshots();
+    let folder = store.place().snapshots();
     if snapshot.path().parent() == Some(folder.as_path()) {
         return snapshot::adopt(&folder, snapshot.path(), meta);
     }

@@ -63,7 +63,7 @@ impl Store {
 
     fn meta<M: Message + Default>(&self, key: &[u8]) -> io::Result<Option<M>> {
         let value = self
-            .db
+            .db()
             .get_pinned_cf(self.family(META)?, key)
             .map_err(|error| self.failed("read", error))?;
         value

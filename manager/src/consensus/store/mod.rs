@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use log::LogStore;
 pub use machine::{Machine, Published};
@@ -36,55 +37,50 @@ const META: &str = "meta";
 /// The world's records by table and id.
 const STATE: &str = "state";
 
-/// The database and where it lies.
+/// The database, for those who read and write it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    db: Arc<DB>,
+    database: Arc<Database>,
+    place: Place,
+}
+
+#[derive(Debug)]
+struct Database {
+    db: DB,
+    /// Dropped after it.
+    _closed: DropGuard,
+}
+
+/// Where a store is, and how it is. Holding it does not keep the store open.
+#[derive(Debug, Clone)]
+pub struct Place {
     dir: PathBuf,
+    closed: CancellationToken,
     /// Set by the first write that failed: nothing may be acknowledged after it
     /// that the disk may not hold.
     broken: Arc<AtomicBool>,
 }
 
-impl Store {
+impl Place {
+    /// The folder that holds everything of the store.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where snapshots are kept.
     pub fn snapshots(&self) -> PathBuf {
         self.dir.join("snapshots")
     }
 
-    /// The folder that holds everything of this store.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Waits until nobody has the store open any more. A process that ends
+    /// before that may be aborted by RocksDB's own threads.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
-    /// How many handles on the database there are: one means that nothing else
-    /// uses it any more.
-    pub fn handles(&self) -> usize {
-        Arc::strong_count(&self.db)
-    }
-
-    fn family(&self, name: &str) -> io::Result<&ColumnFamily> {
-        self.db.cf_handle(name).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("column family {name} is missing in {}", self.dir.display()),
-            )
-        })
-    }
-
-    /// Writes without waiting for the disk. Readable on return.
-    fn write(&self, batch: WriteBatch) -> io::Result<()> {
-        self.refuse_if_broken()?;
-        self.db
-            .write(batch)
-            .map_err(|error| self.broke("write to", error))
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.refuse_if_broken()?;
-        self.db
-            .flush_wal(true)
-            .map_err(|error| self.broke("flush", error))
+    /// Whether that is so now.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
     }
 
     /// As if the disk had failed.
@@ -92,23 +88,79 @@ impl Store {
     pub(in crate::consensus) fn break_writes(&self) {
         self.broken.store(true, Ordering::Release);
     }
+}
+
+impl Store {
+    fn new(db: DB, dir: PathBuf) -> Self {
+        let closed = CancellationToken::new();
+        Self {
+            database: Arc::new(Database {
+                db,
+                _closed: closed.clone().drop_guard(),
+            }),
+            place: Place {
+                dir,
+                closed,
+                broken: Arc::default(),
+            },
+        }
+    }
+
+    /// Where it is, without keeping it open.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn db(&self) -> &DB {
+        &self.database.db
+    }
+
+    fn family(&self, name: &str) -> io::Result<&ColumnFamily> {
+        self.db().cf_handle(name).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!(
+                    "column family {name} is missing in {}",
+                    self.place.dir.display()
+                ),
+            )
+        })
+    }
+
+    /// Writes without waiting for the disk. Readable on return.
+    fn write(&self, batch: WriteBatch) -> io::Result<()> {
+        self.refuse_if_broken()?;
+        self.db()
+            .write(batch)
+            .map_err(|error| self.broke("write to", error))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.refuse_if_broken()?;
+        self.db()
+            .flush_wal(true)
+            .map_err(|error| self.broke("flush", error))
+    }
 
     fn refuse_if_broken(&self) -> io::Result<()> {
-        if self.broken.load(Ordering::Acquire) {
+        if self.place.broken.load(Ordering::Acquire) {
             return Err(io::Error::other(format!(
                 "an earlier write to {} failed",
-                self.dir.display()
+                self.place.dir.display()
             )));
         }
         Ok(())
     }
 
     fn broke(&self, verb: &str, error: rocksdb::Error) -> io::Error {
-        self.broken.store(true, Ordering::Release);
+        self.place.broken.store(true, Ordering::Release);
         self.failed(verb, error)
     }
 
     fn failed(&self, verb: &str, error: rocksdb::Error) -> io::Error {
-        io::Error::other(format!("cannot {verb} {}: {error}", self.dir.display()))
+        io::Error::other(format!(
+            "cannot {verb} {}: {error}",
+            self.place.dir.display()
+        ))
     }
 }

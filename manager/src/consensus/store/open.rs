@@ -25,7 +25,7 @@ const WAL_BYTES_MAX: u64 = 16 << 20;
 
 /// An open store: its log and its state machine, for Raft to own.
 pub struct Opened {
-    /// The database.
+    /// The database. Has to be let go of before it closes.
     pub store: Store,
     /// The Raft log.
     pub log: LogStore,
@@ -37,7 +37,7 @@ pub struct Opened {
 /// Blocks; the errors name the folder and what to do.
 pub fn open(dir: &Path, published: Arc<Published>) -> Result<Opened> {
     let store = open_database(dir)?;
-    let snapshot = snapshot::newest(&store.snapshots())
+    let snapshot = snapshot::newest(&store.place().snapshots())
         .map_err(|error| unusable(dir, "its snapshots cannot be read", &error))?;
     let machine = Machine::load(store.clone(), published, snapshot)
         .map_err(|error| unusable(dir, "its state cannot be read", &error))?;
@@ -65,11 +65,7 @@ fn open_database(dir: &Path) -> Result<Store> {
         [LOG, META, STATE].map(|name| ColumnFamilyDescriptor::new(name, family_options()));
     let db = DB::open_cf_descriptors(&database_options(), &path, families)
         .map_err(|error| refused(dir, &path, &error))?;
-    Ok(Store {
-        db: Arc::new(db),
-        dir: dir.to_owned(),
-        broken: Arc::default(),
-    })
+    Ok(Store::new(db, dir.to_owned()))
 }
 
 fn refused(dir: &Path, path: &Path, error: &rocksdb::Error) -> Error {

@@ -58,7 +58,7 @@ impl Store {
     pub(super) fn world(&self) -> io::Result<World> {
         let mut world = World::default();
         for item in self
-            .db
+            .db()
             .iterator_cf(self.family(STATE)?, IteratorMode::Start)
         {
             let (key, value) = item.map_err(|error| self.failed("read", error))?;

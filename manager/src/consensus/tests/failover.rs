@@ -87,7 +87,12 @@ async fn a_term_that_is_over_commits_nothing_more() {
 async fn a_read_without_a_quorum_ends_at_its_deadline() {
     let mut swarm = Swarm::of(3).await;
     let (leader, _) = swarm.leader().await;
-    let dead: Vec<RaftId> = swarm.alive.keys().copied().filter(|id| *id != leader).collect();
+    let dead: Vec<RaftId> = swarm
+        .alive
+        .keys()
+        .copied()
+        .filter(|id| *id != leader)
+        .collect();
     for id in dead {
         swarm.kill(id);
     }
@@ -113,5 +118,9 @@ async fn takeover_times() {
         gaps.push(gap);
     }
     gaps.sort();
-    println!("median {:?}, worst {:?}", gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+    println!(
+        "median {:?}, worst {:?}",
+        gaps[gaps.len() / 2],
+        gaps[gaps.len() - 1]
+    );
 }

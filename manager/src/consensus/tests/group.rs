@@ -1,8 +1,8 @@
 //! Managers come and go.
 
+use skep_proto::transport::{DialOptions, Trust, dial};
 use skep_proto::v1::raft_client::RaftClient;
 use skep_proto::v1::{RaftHelloRequest, RaftVote, RaftVoteRequest, RemovedNode};
-use skep_proto::transport::{DialOptions, Trust, dial};
 use skep_proto::{Code, v1};
 
 use super::{Swarm, by};
@@ -69,7 +69,12 @@ async fn a_manager_is_refused_that_cannot_be_reached() {
 async fn a_voter_is_removed_by_whoever_leads() {
     let swarm = Swarm::of(3).await;
     let (leader, _) = swarm.leader().await;
-    let asked = swarm.alive.keys().copied().find(|id| *id != leader).unwrap();
+    let asked = swarm
+        .alive
+        .keys()
+        .copied()
+        .find(|id| *id != leader)
+        .unwrap();
     swarm.at(asked).remove_member(leader, by()).await.unwrap();
     let members = swarm.at(asked).members();
     assert!(members.iter().all(|m| m.raft_id != leader), "{members:?}");
@@ -80,7 +85,12 @@ async fn a_voter_is_removed_by_whoever_leads() {
 async fn a_voter_stays_whose_leave_would_lose_the_quorum() {
     let mut swarm = Swarm::of(3).await;
     let (leader, _) = swarm.leader().await;
-    let others: Vec<u64> = swarm.alive.keys().copied().filter(|id| *id != leader).collect();
+    let others: Vec<u64> = swarm
+        .alive
+        .keys()
+        .copied()
+        .filter(|id| *id != leader)
+        .collect();
     swarm.kill(others[0]);
     let mut seen = swarm.at(leader).core.evidence.watch();
     seen.wait_for(|seen| !seen.is_up(others[0])).await.unwrap();
@@ -89,7 +99,11 @@ async fn a_voter_stays_whose_leave_would_lose_the_quorum() {
     assert_eq!(error.code(), Code::Precondition);
     assert!(error.message.contains("quorum") && !error.hint.is_empty());
     // The dead one may go.
-    swarm.at(leader).remove_member(others[0], by()).await.unwrap();
+    swarm
+        .at(leader)
+        .remove_member(others[0], by())
+        .await
+        .unwrap();
     assert_eq!(swarm.at(leader).members().len(), 2);
 }
 
@@ -123,7 +137,12 @@ async fn only_managers_that_are_still_one_of_us_may_call() {
 async fn a_false_claim_of_a_hand_over_deposes_nobody() {
     let swarm = Swarm::of(3).await;
     let (leader, term) = swarm.leader().await;
-    let voter = swarm.alive.keys().copied().find(|id| *id != leader).unwrap();
+    let voter = swarm
+        .alive
+        .keys()
+        .copied()
+        .find(|id| *id != leader)
+        .unwrap();
     let (_, last) = swarm.at(leader).core.vote_and_last().await.unwrap();
     let trust = Trust::Credentials(swarm.authority.credentials("node3", "swarm-manager"));
     let addr = &swarm.alive[&voter].member.addr;

@@ -16,6 +16,7 @@ use skep_proto::v1::{Change, Cluster, Meta, Node, Transaction, change};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use super::store::Place;
 use super::{Config, Consensus, Member, RaftId};
 use crate::seam::Follow;
 
@@ -74,6 +75,19 @@ struct Swarm {
     authority: Authority,
     disks: BTreeMap<RaftId, (TempDir, Member)>,
     alive: BTreeMap<RaftId, Manager>,
+    /// Every store that was ever opened.
+    stores: Vec<Place>,
+}
+
+impl Drop for Swarm {
+    /// RocksDB must be closed before the process ends.
+    fn drop(&mut self) {
+        self.alive.clear();
+        let deadline = by();
+        while self.stores.iter().any(|store| !store.is_closed()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Swarm {
@@ -83,6 +97,7 @@ impl Swarm {
             authority: Authority::new(),
             disks: BTreeMap::new(),
             alive: BTreeMap::new(),
+            stores: Vec::new(),
         };
         swarm.start(1).await;
         let found = swarm.at(1).found(founding(), by()).await.unwrap();
@@ -126,6 +141,7 @@ impl Swarm {
         adjust(&mut config);
         let consensus = open(config).await;
         serve(&consensus, listener, credentials);
+        self.stores.push(consensus.core.place.clone());
         let member = member.clone();
         self.alive.insert(id, Manager { consensus, member });
     }

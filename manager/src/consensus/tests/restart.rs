@@ -45,7 +45,9 @@ async fn a_survivor_can_go_on_alone_and_again() {
         swarm.kill(id);
     }
     for _ in 0..2 {
-        swarm.start_with(2, |config| config.force_new_cluster = true).await;
+        swarm
+            .start_with(2, |config| config.force_new_cluster = true)
+            .await;
         assert_eq!(swarm.leader().await.0, 2);
         swarm.write("more").await;
         swarm.assert_all_know(&["kept".into(), "more".into()]).await;
@@ -63,7 +65,7 @@ async fn a_disk_that_failed_is_told_and_the_others_go_on() {
     let (leader, _) = swarm.leader().await;
     let mut fatal = swarm.at(leader).fatal();
     assert!(fatal.borrow().is_none());
-    swarm.at(leader).core.store.break_writes();
+    swarm.at(leader).core.place.break_writes();
     let deadline = by();
     while fatal.borrow_and_update().is_none() {
         assert!(std::time::Instant::now() < deadline);
@@ -74,7 +76,12 @@ async fn a_disk_that_failed_is_told_and_the_others_go_on() {
     assert!(error.message.contains(&dir), "{error}");
     assert!(!error.hint.is_empty());
     swarm.write("after").await;
-    let other = swarm.alive.keys().copied().find(|id| *id != leader).unwrap();
+    let other = swarm
+        .alive
+        .keys()
+        .copied()
+        .find(|id| *id != leader)
+        .unwrap();
     let world = swarm.at(other).fresh_world(by()).await.unwrap();
     assert!(world.node("after").is_some());
     assert!(!swarm.at(leader).leadership().borrow().is_self);
