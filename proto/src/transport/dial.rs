@@ -64,7 +64,7 @@ impl Default for DialOptions {
 }
 
 impl Trust {
-    fn client(&self) -> Result<Arc<ClientConfig>, CredentialError> {
+    pub(super) fn client(&self) -> Result<Arc<ClientConfig>, CredentialError> {
         match self {
             Self::Credentials(credentials) => Ok(credentials.client()),
             Self::Root(pem) => {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +29,11 @@ pub struct AcceptOptions {
     pub handshake_timeout: Duration,
     /// As for [`super::DialOptions::user_timeout`].
     pub user_timeout: Duration,
+    /// Connections of callers without a certificate at once; more are dropped.
+    pub strangers_max: usize,
+    /// After this, the connection of a caller without a certificate ends: long
+    /// enough to join, too short to pile up.
+    pub stranger_timeout: Duration,
 }
 
 impl Default for AcceptOptions {
@@ -36,6 +42,8 @@ impl Default for AcceptOptions {
             handshakes_max: 512,
             handshake_timeout: Duration::from_secs(5),
             user_timeout: Duration::from_secs(15),
+            strangers_max: 512,
+            stranger_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -45,6 +53,14 @@ impl Default for AcceptOptions {
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     info: PeerInfo,
+    stranger: Option<Stranger>,
+}
+
+/// What holds a caller without a certificate to its bounds.
+#[derive(Debug)]
+struct Stranger {
+    end: Pin<Box<Sleep>>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Connected for TlsConnection {
@@ -71,48 +87,91 @@ pub fn accept_with(
     options: AcceptOptions,
 ) -> ReceiverStream<io::Result<TlsConnection>> {
     let (sender, receiver) = mpsc::channel(16);
+    let door = Arc::new(Door {
+        credentials,
+        handshakes: Arc::new(Semaphore::new(options.handshakes_max)),
+        strangers: Arc::new(Semaphore::new(options.strangers_max)),
+        options,
+    });
     tokio::spawn(async move {
-        let slots = Arc::new(Semaphore::new(options.handshakes_max));
         loop {
             let next = async {
-                let slot = slots.clone().acquire_owned().await;
+                let slot = door.handshakes.clone().acquire_owned().await;
                 (slot, listener.accept().await)
             };
             let (slot, accepted) = tokio::select! {
                 next = next => next,
                 () = sender.closed() => return,
             };
-            let (tcp, remote) = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok((tcp, remote)) => {
+                    let (door, sender) = (door.clone(), sender.clone());
+                    tokio::spawn(async move {
+                        let _slot = slot;
+                        if let Some(connection) = door.enter(tcp, remote).await {
+                            let _ = sender.send(Ok(connection)).await;
+                        }
+                    });
+                }
                 Err(error) => {
                     // Out of file descriptors, most likely: let some be closed.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
                 }
-            };
-            let (credentials, sender) = (credentials.clone(), sender.clone());
-            let (limit, user_timeout) = (options.handshake_timeout, options.user_timeout);
-            tokio::spawn(async move {
-                let _slot = slot;
-                if let Err(error) = socket::tune(&tcp, user_timeout) {
-                    // It is gone already.
-                    tracing::debug!(%remote, %error, "cannot set up a connection");
-                    return;
-                }
-                let handshake = TlsAcceptor::from(credentials.server()).accept(tcp);
-                match tokio::time::timeout(limit, handshake).await {
-                    Ok(Ok(stream)) => {
-                        let info = info(&stream, remote);
-                        let _ = sender.send(Ok(TlsConnection { stream, info })).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake failed"),
-                    Err(_) => tracing::debug!(%remote, "TLS handshake took too long"),
-                }
-            });
+            }
         }
     });
     ReceiverStream::new(receiver)
+}
+
+/// What every connection goes through.
+struct Door {
+    credentials: Credentials,
+    options: AcceptOptions,
+    handshakes: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Door {
+    /// The connection, if it comes to one; otherwise the log says why not.
+    async fn enter(&self, tcp: TcpStream, remote: SocketAddr) -> Option<TlsConnection> {
+        if let Err(error) = socket::tune(&tcp, self.options.user_timeout) {
+            // It is gone already.
+            tracing::debug!(%remote, %error, "cannot set up a connection");
+            return None;
+        }
+        let handshake = TlsAcceptor::from(self.credentials.server()).accept(tcp);
+        let stream = match tokio::time::timeout(self.options.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%remote, %error, "TLS handshake failed");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(%remote, "TLS handshake took too long");
+                return None;
+            }
+        };
+        let info = info(&stream, remote);
+        let stranger = match info.peer {
+            Some(_) => None,
+            None => {
+                let Ok(slot) = self.strangers.clone().try_acquire_owned() else {
+                    tracing::debug!(%remote, "too many callers without a certificate");
+                    return None;
+                };
+                Some(Stranger {
+                    end: Box::pin(tokio::time::sleep(self.options.stranger_timeout)),
+                    _slot: slot,
+                })
+            }
+        };
+        Some(TlsConnection {
+            stream,
+            info,
+            stranger,
+        })
+    }
 }
 
 fn info(stream: &TlsStream<TcpStream>, remote: SocketAddr) -> PeerInfo {
@@ -131,6 +190,11 @@ impl AsyncRead for TlsConnection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(stranger) = &mut self.stranger
+            && stranger.end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -27,3 +27,25 @@ pub(super) fn tune(tcp: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_end_is_noticed_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        tune(&tcp, Duration::from_secs(5)).unwrap();
+        let socket = SockRef::from(&tcp);
+        let limit = socket.tcp_user_timeout().unwrap();
+        assert_eq!(limit, Some(Duration::from_secs(5)));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
+        assert!(tcp.nodelay().unwrap());
+    }
+}

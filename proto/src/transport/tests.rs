@@ -281,3 +281,51 @@ async fn a_dead_address_fails_in_time_and_is_named() {
         assert!(error.message.contains(said), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_caller_without_a_certificate_may_not_stay() {
+    let ours = authority();
+    let options = AcceptOptions {
+        strangers_max: 1,
+        stranger_timeout: Duration::from_millis(300),
+        ..AcceptOptions::default()
+    };
+    let addr = serve(manager(&ours), options).await;
+    let trust = Trust::Root(ours.pem.clone().into_bytes());
+    let connector = tokio_rustls::TlsConnector::from(trust.client().unwrap());
+    let stay = || async {
+        let tcp = TcpStream::connect(addr).await.unwrap();
+        let name = "swarm-manager".try_into().unwrap();
+        let mut tls = connector.connect(name, tcp).await.unwrap();
+        // Whoever is let in hears the server's settings; then nothing, then the end.
+        let mut heard = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(5), tls.read_to_end(&mut heard));
+        let _ = end.await.expect("ended in time");
+        !heard.is_empty()
+    };
+    let (one, two) = tokio::join!(stay(), stay());
+    assert!(one != two, "one of two is let in: {one} {two}");
+    // Its place is free again, and a node never needed one.
+    assert!(stay().await);
+    let trust = Trust::Credentials(credentials(&ours, "w1", PeerRole::Worker));
+    assert!(seen_as(addr, &trust, &DialOptions::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_call_over_a_lazy_channel_says_why_it_failed() {
+    let ours = authority();
+    let trust = Trust::Credentials(manager(&ours));
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let channel = dial_lazy(&closed.to_string(), &trust, &DialOptions::default());
+    let status = IdentityClient::new(channel)
+        .root_certificate(RootCertificateRequest {})
+        .await
+        .unwrap_err();
+    let error = crate::Error::from(status);
+    assert!(error.is_retryable());
+    assert!(error.message.contains("refused"), "{error}");
+}
