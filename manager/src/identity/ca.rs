@@ -295,11 +295,9 @@ mod tests {
 
     #[test]
     fn a_bad_request_is_told_what_is_wrong() {
-        let (_, good) = request();
-        drop(good);
-        let rsa_free = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let edwards = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let other_key = CertificateParams::default()
-            .serialize_request(&rsa_free)
+            .serialize_request(&edwards)
             .unwrap()
             .pem()
             .unwrap();
@@ -313,6 +311,28 @@ mod tests {
             let error = Csr::parse(&pem).err().unwrap();
             assert_eq!(error.field, "csr_pem");
             assert!(error.message.contains(said), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_request_from_the_wire_brings_the_manager_down(
+            at in 0usize..400,
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64),
+        ) {
+            // Rubbish, and a good request with some bytes of it replaced.
+            let _ = Csr::parse(&bytes);
+            let key = KeyPair::generate().unwrap();
+            let der = CertificateParams::default().serialize_request(&key).unwrap();
+            let mut der = der.der().to_vec();
+            for (place, byte) in der.iter_mut().skip(at).zip(&bytes) {
+                *place = *byte;
+            }
+            let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &der);
+            let pem = format!(
+                "-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
+            );
+            let _ = Csr::parse(pem.as_bytes());
         }
     }
 }

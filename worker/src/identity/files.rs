@@ -71,9 +71,7 @@ impl CertificateFiles {
         let both = [self.key_pem.as_slice(), self.cert_pem.as_slice()].concat();
         replace(&directory.join(KEY), &both, KEY_MODE)?;
         replace(&directory.join(CERT), &self.cert_pem, CERT_MODE)?;
-        File::open(&directory)
-            .and_then(|d| d.sync_all())
-            .map_err(failed("sync", &directory))
+        sync(&directory)
     }
 
     /// Reads them back. `None` when this host is no node of any swarm. Modes
@@ -139,7 +137,17 @@ fn ensure_directory(directory: &Path) -> Result<()> {
         .mode(DIRECTORY_MODE)
         .create(directory)
         .map_err(failed("create", directory))?;
+    if let Some(parent) = directory.parent() {
+        sync(parent)?;
+    }
     narrow(directory, DIRECTORY_MODE)
+}
+
+/// Makes renames and new files in `directory` outlast a power failure.
+fn sync(directory: &Path) -> Result<()> {
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(failed("sync", directory))
 }
 
 /// Takes away every right that `mode` does not give.

@@ -213,7 +213,6 @@ fn joined(key: &KeyRequest, response: IssueResponse) -> Result<Joined> {
 
 /// All that went wrong: the only failure as it is, or one line of each.
 fn failure(places: Vec<Place>) -> Error {
-    let hint = "give the address of a manager that runs, and check that its port (2377/tcp) is open to this host";
     let mut failures = Vec::with_capacity(places.len());
     for place in places {
         let error = place.error.unwrap_or_else(no_answer);
@@ -225,7 +224,7 @@ fn failure(places: Vec<Place>) -> Error {
             Error { message, ..error }
         };
         if error.hint.is_empty() {
-            error.hint = hint.to_owned();
+            error.hint = hint(&error).to_owned();
         }
         failures.push(error);
     }
@@ -240,7 +239,20 @@ fn failure(places: Vec<Place>) -> Error {
         "no manager let this host join: {}",
         lines.join("; ")
     ))
-    .hint(hint)
+    .hint(failures.first().map_or(REACH, |error| error.hint.as_str()))
+}
+
+const REACH: &str = "give the address of a manager that runs, and check that its port (2377/tcp) \
+     is open to this host";
+
+fn hint(error: &Error) -> &'static str {
+    let about = |what: &str| error.message.contains(what);
+    if about("not valid yet") || about("certificate expired") {
+        "the clocks of this host and of the manager differ by more than an hour, or the manager's \
+         certificate has expired: compare `date` on both"
+    } else {
+        REACH
+    }
 }
 
 #[cfg(test)]
