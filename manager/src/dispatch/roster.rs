@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use skep_proto::transport::PeerRole;
 use skep_proto::v1::NodeDescription;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,8 +43,6 @@ impl Clock {
 pub struct Session {
     /// Tells it from earlier and later sessions.
     pub serial: u64,
-    /// The role in the certificate it was opened with.
-    pub role: PeerRole,
     /// What waits to be sent.
     pub mailbox: Mailbox,
     about: Mutex<(String, Option<NodeDescription>)>,
@@ -55,15 +52,9 @@ pub struct Session {
 
 impl Session {
     /// A session with nothing to send yet, from a node at `addr`.
-    pub fn new(
-        serial: u64,
-        role: PeerRole,
-        addr: String,
-        description: Option<NodeDescription>,
-    ) -> Self {
+    pub fn new(serial: u64, addr: String, description: Option<NodeDescription>) -> Self {
         Self {
             serial,
-            role,
             mailbox: Mailbox::default(),
             about: Mutex::new((addr, description)),
             ending: OnceLock::new(),
@@ -319,7 +310,7 @@ mod tests {
     use super::*;
 
     fn session(serial: u64) -> Arc<Session> {
-        Arc::new(Session::new(serial, PeerRole::Worker, String::new(), None))
+        Arc::new(Session::new(serial, String::new(), None))
     }
 
     #[test]

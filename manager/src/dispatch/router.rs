@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skep_proto::objects::Identified;
-use skep_proto::transport::PeerRole;
 use skep_proto::v1::{Cluster, Node, Role, Service, Task};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -13,7 +12,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use super::assignment::{changed_templates, concerns_node, manager_addr};
 use super::authorize::is_member;
 use super::reign::Reign;
-use crate::identity::trust_digest;
+use crate::identity::{needs_renewal, trust_digest};
 use crate::state::{Applied, Changed, World};
 
 /// Transactions that are noted before the mailboxes are marked.
@@ -40,20 +39,9 @@ pub(super) async fn route(reign: Arc<Reign>, mut feed: broadcast::Receiver<Arc<A
     }
 }
 
-/// The role that a node should have a new certificate for: when it is to be
-/// something else than the certificate of its session says, or when it was last
-/// given other roots than those that the cluster trusts now.
-pub(super) fn renewal_due(world: &World, node: &Node, role: PeerRole) -> Option<Role> {
-    let wanted = node.spec.as_ref().map(skep_proto::v1::NodeSpec::role)?;
-    let has = match role {
-        PeerRole::Manager => Role::Manager,
-        PeerRole::Worker | PeerRole::Operator => Role::Worker,
-    };
-    let old_roots = !node.cert_trust.is_empty()
-        && world
-            .cluster()
-            .is_some_and(|cluster| node.cert_trust != trust_digest(cluster));
-    (wanted != has || old_roots).then_some(wanted)
+/// The role that a node should have a new certificate for, if it should.
+pub(super) fn renewal_due(world: &World, node_id: &str) -> Option<Role> {
+    needs_renewal(world.cluster()?, world.node(node_id)?)
 }
 
 /// What some transactions mean for the workers.
@@ -65,7 +53,7 @@ struct Round {
     /// Services whose tasks were placed or removed.
     services: BTreeSet<String>,
     managers: bool,
-    /// Nodes whose role, wanted or real, changed.
+    /// Nodes whose role, wanted or real, or trust changed.
     roles: BTreeSet<String>,
     root: bool,
     cluster: bool,
@@ -135,8 +123,12 @@ impl Round {
         };
         let addr = |node: Option<&Node>| node.and_then(manager_addr).map(str::to_owned);
         self.managers |= addr(before) != addr(Some(after));
-        let roles = |node: &Node| (node.role, node.spec.as_ref().map(|s| s.role));
-        if before.map(roles) != Some(roles(after)) {
+        let certified = |node: &Node| {
+            let wanted = node.spec.as_ref().map(|s| s.role);
+            let trust = node.cert_trust.clone();
+            (node.role, wanted, node.manager.is_some(), trust)
+        };
+        if before.map(certified) != Some(certified(after)) {
             self.roles.insert(after.id().to_owned());
         }
     }
@@ -174,18 +166,14 @@ impl Round {
                 if self.all || self.managers {
                     session.mailbox.managers();
                 }
-                let Some(node) = world.node(&node_id) else {
-                    continue;
-                };
-                if let Some(role) = renewal_due(&world, node, session.role) {
+                if let Some(role) = renewal_due(&world, &node_id) {
                     session.mailbox.renew(role);
                 }
             }
         }
         for node_id in &self.roles {
             if let Some(session) = reign.roster.session(node_id)
-                && let Some(node) = world.node(node_id)
-                && let Some(role) = renewal_due(&world, node, session.role)
+                && let Some(role) = renewal_due(&world, node_id)
             {
                 session.mailbox.renew(role);
             }
@@ -272,25 +260,18 @@ mod tests {
         let mut old = node("n1");
         old.cert_trust = trust_digest(&cluster());
         let mut world = world_of([put(cluster()), put(old.clone())]);
-        assert_eq!(renewal_due(&world, &old, PeerRole::Worker), None);
+        assert_eq!(renewal_due(&world, "n1"), None);
+        let mut promoted = old.clone();
+        promoted.spec.as_mut().unwrap().role = Role::Manager.into();
+        assert!(round(&mut world, [put(promoted)]).roles.contains("n1"));
+        assert_eq!(renewal_due(&world, "n1"), Some(Role::Manager));
+        round(&mut world, [put(old)]);
         let mut rotated = cluster();
         rotated.root_ca = Some(skep_proto::v1::RootCa {
             cert_pem: b"new".to_vec(),
             ..Default::default()
         });
         assert!(round(&mut world, [put(rotated)]).root);
-        assert_eq!(
-            renewal_due(&world, &old, PeerRole::Worker),
-            Some(Role::Worker)
-        );
-        let mut promoted = node("n1");
-        promoted.spec.as_mut().unwrap().role = Role::Manager.into();
-        let marked = round(&mut world, [put(promoted.clone())]);
-        assert!(marked.roles.contains("n1"));
-        assert_eq!(
-            renewal_due(&world, &promoted, PeerRole::Worker),
-            Some(Role::Manager)
-        );
-        assert_eq!(renewal_due(&world, &promoted, PeerRole::Manager), None);
+        assert_eq!(renewal_due(&world, "n1"), Some(Role::Worker));
     }
 }

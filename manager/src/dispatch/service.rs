@@ -32,8 +32,8 @@ impl Service {
     /// The reign, if this manager leads, and the node that calls.
     async fn admit<T>(&self, request: &Request<T>) -> Result<(Arc<Reign>, Peer, String), Status> {
         let reign = self.0.reign(BEGIN_TIMEOUT).await?;
-        let (peer, remote) = authorize(&self.0.shared.follow.world(), &caller(request)?)?;
-        Ok((reign, peer, remote.ip().to_canonical().to_string()))
+        let (peer, addr) = authorize(&self.0.shared.follow.world(), &caller(request)?)?;
+        Ok((reign, peer, addr))
     }
 }
 

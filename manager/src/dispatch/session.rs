@@ -101,7 +101,6 @@ async fn serve(
     let now_ns = reign.shared.clock.now_ns();
     let session = Arc::new(Session::new(
         reign.shared.next_serial(),
-        peer.role,
         addr,
         hello.description.clone(),
     ));
@@ -270,10 +269,7 @@ impl Worker<'_> {
             managers: Some(told_managers.clone()),
         }))
         .await?;
-        if let Some(role) = world
-            .node(self.node_id)
-            .and_then(|node| renewal_due(&world, node, self.session.role))
-        {
+        if let Some(role) = renewal_due(&world, self.node_id) {
             self.session.mailbox.renew(role);
         }
         let mut revision = self.send_full(&world).await?;

@@ -41,6 +41,16 @@ pub fn remove(kind: Kind, id: &str) -> Change {
     }
 }
 
+/// As the verb that removes a node does it.
+pub fn remove_node(id: &str) -> [Change; 2] {
+    let mut cluster = cluster();
+    cluster.removed_nodes.push(RemovedNode {
+        node_id: id.to_owned(),
+        until_ns: i64::MAX,
+    });
+    [put(cluster), remove(Kind::Node, id)]
+}
+
 fn meta(id: &str) -> Option<Meta> {
     Some(Meta {
         id: id.to_owned(),
@@ -74,6 +84,7 @@ pub fn node(id: &str) -> Node {
             hostname: format!("host-{id}"),
             ..NodeDescription::default()
         }),
+        cert_trust: crate::identity::trust_digest(&cluster()),
         ..Node::default()
     }
 }

@@ -210,7 +210,7 @@ async fn a_removed_node_is_told_so_and_refused_from_then_on() {
         .await
         .unwrap()
         .into_inner();
-    manager.swarm.change([remove(Kind::Node, "n1")]);
+    manager.swarm.change(remove_node("n1"));
     let Message::Notice(notice) = worker.next().await else {
         panic!("no notice");
     };
