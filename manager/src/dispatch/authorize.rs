@@ -1,6 +1,6 @@
 //! Who may speak to the leader as a node, and where it speaks from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use skep_proto::transport::{Caller, Peer, PeerRole};
 use skep_proto::{Error, Result};

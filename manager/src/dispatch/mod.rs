@@ -70,9 +70,7 @@ impl Dispatcher {
         }
     }
 
-    /// What the workers call, to be mounted on the cluster listener. Give that
-    /// listener's connections a window of several streams' size: a log stream
-    /// that nobody reads holds back its own window.
+    /// What the workers call, to be mounted on the cluster listener.
     pub fn service(&self) -> DispatchServer<service::Service> {
         DispatchServer::new(service::Service::new(self.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

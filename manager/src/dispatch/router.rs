@@ -134,9 +134,7 @@ impl Round {
     }
 
     fn cluster_changed(&mut self, before: Option<&Cluster>, after: Option<&Cluster>) {
-        let digest =
-            |c: Option<&Cluster>| c.and_then(|c| c.root_ca.as_ref()).map(|r| r.digest.clone());
-        self.root |= before.is_some() && digest(before) != digest(after);
+        self.root |= before.map(trust_digest) != after.map(trust_digest);
         let removed = |c: Option<&Cluster>| c.map_or(0, |c| c.removed_nodes.len());
         self.removed |= removed(before) != removed(after);
         self.cluster = true;

@@ -21,7 +21,6 @@ pub use stream::LogStream;
 
 use std::sync::Arc;
 
-use skep_proto::objects::Identified;
 use skep_proto::v1::{LogsRequest, Task};
 use skep_proto::{Error, Result};
 
@@ -35,7 +34,7 @@ pub(in crate::dispatch) enum Target {
 }
 
 impl Target {
-    /// What the request means by its reference.
+    /// What the request's reference, a full id, is the id of.
     fn resolve(world: &World, request: &LogsRequest) -> Result<Self> {
         if !request.stdout && !request.stderr {
             return Err(
@@ -43,36 +42,13 @@ impl Target {
                     .hint("ask for at least one of them"),
             );
         }
-        let reference = request.reference.as_str();
-        if reference.is_empty() {
-            return Err(Error::invalid("reference", "no service or task is named"));
-        }
-        let named = world.service_named(reference).or(world.service(reference));
-        if let Some(service) = named {
-            return Ok(Self::Service(service.id().to_owned()));
-        }
-        if let Some(task) = world.task(reference) {
-            return Ok(Self::Task(task.id().to_owned()));
-        }
-        let services = world.services().map(|s| Self::Service(s.id().to_owned()));
-        let tasks = world.tasks().map(|t| Self::Task(t.id().to_owned()));
-        let mut matches = services
-            .chain(tasks)
-            .filter(|target| target.id().starts_with(reference));
-        match (matches.next(), matches.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(Error::not_found("service", reference)),
-            (Some(_), Some(_)) => Err(Error::new(
-                skep_proto::Code::Ambiguous,
-                format!("{reference} begins the ids of several services and tasks"),
-            )
-            .hint("write more of the id")),
-        }
-    }
-
-    fn id(&self) -> &str {
-        match self {
-            Self::Service(id) | Self::Task(id) => id,
+        let id = request.reference.clone();
+        if world.service(&id).is_some() {
+            Ok(Self::Service(id))
+        } else if world.task(&id).is_some() {
+            Ok(Self::Task(id))
+        } else {
+            Err(Error::not_found("service", &id))
         }
     }
 

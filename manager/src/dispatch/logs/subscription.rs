@@ -69,11 +69,9 @@ impl Subscription {
             *at_ns = line.at_ns.max(*at_ns);
         }
         for task_id in newest.keys() {
-            if self.book().introduce(task_id)
-                && !self
-                    .send(logs_response::Item::Source(source(world, task_id)))
-                    .await
-            {
+            let is_new = self.book().introduce(task_id);
+            let source = logs_response::Item::Source(source(world, task_id));
+            if is_new && !self.send(source).await {
                 return false;
             }
         }

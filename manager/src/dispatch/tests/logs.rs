@@ -68,7 +68,7 @@ async fn lines_come_with_their_source_and_missing_nodes_are_named() {
     let (mut worker, _) = Worker::open(&manager, "n1").await;
     let mut logs = manager
         .dispatcher
-        .logs(request("web", false), false)
+        .logs(request("s1", false), false)
         .await
         .unwrap();
     let asked = subscription(&mut worker).await;
@@ -226,11 +226,10 @@ async fn what_cannot_be_read_is_said_at_once() {
         refused(request("nothing", false)).await.code(),
         Code::NotFound
     );
-    assert_eq!(refused(request("", false)).await.code(), Code::Invalid);
-    let mut neither = request("web", false);
+    let mut neither = request("s1", false);
     (neither.stdout, neither.stderr) = (false, false);
     assert_eq!(refused(neither).await.code(), Code::Invalid);
     manager.swarm.lead(2, Some("127.0.0.1:1"));
-    let forwarded = manager.dispatcher.logs(request("web", false), true).await;
+    let forwarded = manager.dispatcher.logs(request("s1", false), true).await;
     assert_eq!(forwarded.unwrap_err().code(), Code::Unavailable);
 }
