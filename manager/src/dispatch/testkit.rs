@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Server};
 
 use super::Dispatcher;
+use crate::control;
 use crate::identity::{Csr, RootAuthority, Subject};
 use crate::seam::{Follow, Leader, Leadership, Write};
 use crate::state::{Applied, World};
@@ -225,7 +226,7 @@ impl Swarm {
             term,
             leader: addr.map(|addr| Leader {
                 addr: addr.to_owned(),
-                node_id: "m2".to_owned(),
+                node_id: "another".to_owned(),
                 raft_id: 2,
             }),
             is_self: addr.is_none(),
@@ -370,11 +371,26 @@ impl Authority {
     }
 }
 
+/// Stands for rooms that these tests do not ask.
+struct Nobody;
+
+impl control::Members for Nobody {
+    fn reachability(&self) -> std::collections::BTreeMap<u64, Reachability> {
+        Default::default()
+    }
+}
+
+impl control::EndManager for Nobody {
+    fn end(&self, _: &EndManagerRequest) -> Result<()> {
+        Err(Error::internal("nobody asks"))
+    }
+}
+
 /// A manager that listens on loopback.
 pub struct Manager {
     pub swarm: Arc<Swarm>,
     pub dispatcher: Dispatcher,
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     pub addr: String,
     shutdown: CancellationToken,
 }
@@ -387,8 +403,11 @@ impl Drop for Manager {
 
 impl Manager {
     pub async fn start(swarm: Arc<Swarm>) -> Self {
-        let authority = Authority::new();
-        let credentials = authority.credentials("m1", PeerRole::Manager);
+        Self::start_as("m1", swarm, Arc::new(Authority::new())).await
+    }
+
+    pub async fn start_as(node_id: &str, swarm: Arc<Swarm>, authority: Arc<Authority>) -> Self {
+        let credentials = authority.credentials(node_id, PeerRole::Manager);
         let shutdown = CancellationToken::new();
         let dispatcher = Dispatcher::new(
             swarm.clone(),
@@ -396,9 +415,21 @@ impl Manager {
             credentials.clone(),
             shutdown.clone(),
         );
+        let control = control::ControlService::new(control::Parts {
+            node_id: node_id.to_owned(),
+            follow: swarm.clone(),
+            write: swarm.clone(),
+            members: Arc::new(Nobody),
+            logs: Arc::new(dispatcher.clone()),
+            ender: Arc::new(Nobody),
+            explain: |_, _, _| Err(Error::internal("nobody asks")),
+            shutdown: shutdown.clone(),
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
-        let router = Server::builder().add_service(dispatcher.service());
+        let router = Server::builder()
+            .add_service(dispatcher.service())
+            .add_service(control.server());
         let ended = shutdown.clone().cancelled_owned();
         tokio::spawn(router.serve_with_incoming_shutdown(accept(listener, credentials), ended));
         Self {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream};
 use skep_proto::transport::{DialOptions, Trust, dial};
 use skep_proto::v1::control_client::ControlClient;
@@ -18,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 
 use super::broker::{WAITING_MAX, subscribe};
+use crate::control::Logs;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX};
 
 /// Until there is a leader that answers.
@@ -55,7 +57,7 @@ impl Dispatcher {
     /// # Errors
     /// The reference means nothing or too much, neither stream is asked for, or
     /// no leader was found in 10 s.
-    pub async fn logs(&self, request: LogsRequest, forwarded: bool) -> Result<LogStream> {
+    pub async fn stream_logs(&self, request: LogsRequest, forwarded: bool) -> Result<LogStream> {
         let source = self.find_source(&request, forwarded).await?;
         let (out, responses) = mpsc::channel(WAITING_MAX);
         let reader = Reader {
@@ -116,6 +118,16 @@ impl Dispatcher {
 
 /// Metadata of a call that one manager makes for another caller.
 const FORWARDED_METADATA: &str = "skep-forwarded";
+
+impl Logs for Dispatcher {
+    fn logs(
+        &self,
+        request: LogsRequest,
+        forwarded: bool,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<LogsResponse>>>> {
+        Box::pin(async move { Ok(self.stream_logs(request, forwarded).await?.boxed()) })
+    }
+}
 
 struct Reader {
     dispatcher: Dispatcher,

@@ -68,7 +68,7 @@ async fn lines_come_with_their_source_and_missing_nodes_are_named() {
     let (mut worker, _) = Worker::open(&manager, "n1").await;
     let mut logs = manager
         .dispatcher
-        .logs(request("s1", false), false)
+        .stream_logs(request("s1", false), false)
         .await
         .unwrap();
     let asked = subscription(&mut worker).await;
@@ -107,7 +107,7 @@ async fn tasks_join_while_logs_are_followed_and_leave_when_nobody_reads() {
     let (mut worker, _) = Worker::open(&manager, "n1").await;
     let logs = manager
         .dispatcher
-        .logs(request("s1", true), false)
+        .stream_logs(request("s1", true), false)
         .await
         .unwrap();
     let first = subscription(&mut worker).await;
@@ -141,7 +141,7 @@ async fn a_slow_reader_stops_the_node_instead_of_filling_memory() {
     let (mut worker, _) = Worker::open(&manager, "n1").await;
     let mut logs = manager
         .dispatcher
-        .logs(request("t1", true), false)
+        .stream_logs(request("t1", true), false)
         .await
         .unwrap();
     let asked = subscription(&mut worker).await;
@@ -187,7 +187,7 @@ async fn a_follower_hears_of_a_node_that_goes_and_gets_it_back() {
     let (mut worker, _) = Worker::open(&manager, "n1").await;
     let mut logs = manager
         .dispatcher
-        .logs(request("t1", true), false)
+        .stream_logs(request("t1", true), false)
         .await
         .unwrap();
     let asked = subscription(&mut worker).await;
@@ -220,7 +220,13 @@ async fn a_follower_hears_of_a_node_that_goes_and_gets_it_back() {
 #[tokio::test]
 async fn what_cannot_be_read_is_said_at_once() {
     let manager = Manager::start(Swarm::leading(swarm())).await;
-    let refused = async |request| manager.dispatcher.logs(request, false).await.unwrap_err();
+    let refused = async |request| {
+        manager
+            .dispatcher
+            .stream_logs(request, false)
+            .await
+            .unwrap_err()
+    };
     use skep_proto::Code;
     assert_eq!(
         refused(request("nothing", false)).await.code(),
@@ -230,6 +236,55 @@ async fn what_cannot_be_read_is_said_at_once() {
     (neither.stdout, neither.stderr) = (false, false);
     assert_eq!(refused(neither).await.code(), Code::Invalid);
     manager.swarm.lead(2, Some("127.0.0.1:1"));
-    let forwarded = manager.dispatcher.logs(request("s1", false), true).await;
+    let forwarded = manager
+        .dispatcher
+        .stream_logs(request("s1", false), true)
+        .await;
     assert_eq!(forwarded.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn any_manager_relays_the_leaders_lines_and_goes_on_with_the_next_leader() {
+    let authority = std::sync::Arc::new(Authority::new());
+    let mut world = swarm();
+    world.extend(["m1", "m2"].map(|id| {
+        let mut manager = node(id);
+        manager.spec.as_mut().unwrap().role = Role::Manager.into();
+        put(manager)
+    }));
+    let (first, second) = (Swarm::leading(world.clone()), Swarm::leading(world));
+    let old = Manager::start_as("m1", first.clone(), authority.clone()).await;
+    let new = Manager::start_as("m2", second.clone(), authority).await;
+    second.lead(1, Some(&old.addr));
+    until("m2 does not lead", || {
+        new.dispatcher.reigns.borrow().is_none()
+    })
+    .await;
+    let (mut worker, _) = Worker::open(&old, "n1").await;
+    let mut logs = new
+        .dispatcher
+        .stream_logs(request("t1", true), false)
+        .await
+        .unwrap();
+    let asked = subscription(&mut worker).await;
+    let messages = tokio_stream::once(published(&asked.id, vec![line("t1", 5, "a")]));
+    worker.client.publish_logs(messages).await.unwrap();
+    assert!(matches!(next(&mut logs).await, Some(Item::Source(_))));
+    assert!(matches!(next(&mut logs).await, Some(Item::Batch(_))));
+
+    first.lead(2, Some(&new.addr));
+    second.lead(2, None);
+    let (mut worker, _) = Worker::open(&new, "n1").await;
+    let asked = subscription(&mut worker).await;
+    let twice = vec![line("t1", 5, "a"), line("t1", 6, "b")];
+    let messages = tokio_stream::once(published(&asked.id, twice));
+    worker.client.publish_logs(messages).await.unwrap();
+    let batch = loop {
+        match next(&mut logs).await {
+            Some(Item::Batch(batch)) => break batch,
+            Some(Item::Gap(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(batch.lines, [line("t1", 6, "b")]);
 }
