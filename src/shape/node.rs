@@ -50,6 +50,8 @@ struct Engine {
     labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "is_default")]
     plugins: Vec<Plugin>,
+    #[serde(skip_serializing_if = "is_default")]
+    error: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -107,6 +109,7 @@ impl From<&v1::Node> for Node {
                 engine: Engine {
                     engine_version: engine.version,
                     labels: engine.labels,
+                    error: engine.error,
                     plugins: engine
                         .plugins
                         .into_iter()

@@ -85,6 +85,9 @@ fn write(text: &mut String, node: &Node) -> std::fmt::Result {
         }
     }
     writeln!(text, "Engine Version:\t\t{}", engine.version)?;
+    if !engine.error.is_empty() {
+        writeln!(text, "Engine Error:\t\t{}", engine.error)?;
+    }
     if !engine.labels.is_empty() {
         writeln!(text, "Engine Labels:")?;
         for (key, value) in &engine.labels {

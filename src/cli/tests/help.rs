@@ -1,8 +1,8 @@
-//! The command line as a whole.
+//! The help: every command, in one snapshot.
 
 use clap::{Command, CommandFactory};
 
-use super::Cli;
+use crate::cli::Cli;
 
 /// The help of a command and of all below it, as a terminal of 100 columns
 /// shows it.
