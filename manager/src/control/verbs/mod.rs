@@ -180,4 +180,4 @@ fn patch_task(patch: TaskPatch) -> Change {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::control) mod tests;

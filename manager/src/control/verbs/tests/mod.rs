@@ -11,20 +11,20 @@ use skep_proto::v1::*;
 use super::*;
 use crate::identity::trust_digest;
 use crate::state::cluster as rules;
-pub(super) use crate::state::service::tests::{container, spec};
+pub(in crate::control) use crate::state::service::tests::{container, spec};
 
-const NODE: &str = "node1";
+pub(in crate::control) const NODE: &str = "node1";
 const NOW: Nanos = 1_000_000_000_000;
 
 /// A world that is changed by verbs only, and its clock.
-struct Swarm {
-    world: World,
-    now: Nanos,
+pub(in crate::control) struct Swarm {
+    pub(in crate::control) world: World,
+    pub(in crate::control) now: Nanos,
 }
 
 impl Swarm {
     /// Founded, with `node1` as its manager.
-    fn founded() -> Self {
+    pub(in crate::control) fn founded() -> Self {
         let mut swarm = Self {
             world: World::default(),
             now: NOW,
@@ -33,7 +33,7 @@ impl Swarm {
         swarm
     }
 
-    fn run(&mut self, verb: Verb) -> Result<WriteResponse> {
+    pub(in crate::control) fn run(&mut self, verb: Verb) -> Result<WriteResponse> {
         self.now += 1_000_000;
         let request = WriteRequest {
             verb: Some(verb),
@@ -53,36 +53,43 @@ impl Swarm {
     }
 
     #[track_caller]
-    fn ok(&mut self, verb: Verb) -> WriteResponse {
+    pub(in crate::control) fn ok(&mut self, verb: Verb) -> WriteResponse {
         self.run(verb).unwrap()
     }
 
     #[track_caller]
-    fn err(&mut self, verb: Verb) -> Error {
+    pub(in crate::control) fn err(&mut self, verb: Verb) -> Error {
         let before = self.world.version();
         let error = self.run(verb).unwrap_err();
         assert_eq!(self.world.version(), before);
         error
     }
 
-    fn service(&self, name: &str) -> Service {
+    pub(in crate::control) fn service(&self, name: &str) -> Service {
         (**self.world.service_named(name).unwrap()).clone()
     }
 
-    fn node(&self, id: &str) -> Node {
+    pub(in crate::control) fn node(&self, id: &str) -> Node {
         (**self.world.node(id).unwrap()).clone()
     }
 
-    fn cluster(&self) -> Cluster {
+    pub(in crate::control) fn cluster(&self) -> Cluster {
         (**self.world.cluster().unwrap()).clone()
     }
 
-    fn task(&self, id: &str) -> Task {
+    pub(in crate::control) fn task(&self, id: &str) -> Task {
         (**self.world.task(id).unwrap()).clone()
     }
 
     /// As the engine would: a task of `service` on `node`.
-    fn place(&mut self, id: &str, service: &str, slot: u64, node: &str, state: TaskState) {
+    pub(in crate::control) fn place(
+        &mut self,
+        id: &str,
+        service: &str,
+        slot: u64,
+        node: &str,
+        state: TaskState,
+    ) {
         let service = self.service(service);
         let task = Task {
             meta: Some(Meta {
@@ -108,7 +115,7 @@ impl Swarm {
         });
     }
 
-    fn join(&mut self, id: &str, role: Role) {
+    pub(in crate::control) fn join(&mut self, id: &str, role: Role) {
         self.ok(Verb::RegisterNode(RegisterNode {
             node: Some(joiner(id, role)),
         }));
@@ -117,7 +124,7 @@ impl Swarm {
 
 use skep_proto::objects::Identified;
 
-fn joiner(id: &str, role: Role) -> Node {
+pub(in crate::control) fn joiner(id: &str, role: Role) -> Node {
     Node {
         meta: Some(Meta {
             id: id.to_owned(),
@@ -153,7 +160,7 @@ fn tokens(root: &RootCa) -> JoinTokens {
     }
 }
 
-fn init_cluster() -> InitCluster {
+pub(in crate::control) fn init_cluster() -> InitCluster {
     let root = root("one");
     InitCluster {
         cluster: Some(Cluster {
@@ -169,6 +176,6 @@ fn init_cluster() -> InitCluster {
     }
 }
 
-fn create(spec: ServiceSpec) -> Verb {
+pub(in crate::control) fn create(spec: ServiceSpec) -> Verb {
     Verb::CreateService(CreateService { spec: Some(spec) })
 }
