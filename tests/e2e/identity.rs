@@ -77,7 +77,7 @@ fn certificates_are_renewed_without_a_restart() {
             .map(|host| {
                 let certificate = files_below(&lab.data(host))
                     .into_iter()
-                    .find(|path| path.ends_with("identity/node.crt"))
+                    .find(|path| path.ends_with("certificates/swarm-node.crt"))
                     .unwrap_or_else(|| panic!("no certificate on host {host}"));
                 std::fs::read_to_string(certificate).unwrap()
             })
