@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::{RaftMetrics, ServerState};
+use openraft::{Instant as _, RaftMetrics, ServerState};
 use skep_proto::Error;
 
+use super::config::Timers;
 use super::core::Core;
 use super::types::{TypeConfig, Vote};
 use crate::seam::{Leader, Leadership};
 
 /// Publishes who leads, who is in the group, and a failure of the disk, until
 /// consensus stops.
-pub(super) async fn publish(core: Arc<Core>) {
+pub(super) async fn publish(core: Arc<Core>, timers: Timers) {
     let mut metrics = core.metrics();
     let mut seen = core.evidence.watch();
     let mut elected = Vote::new(0, 0);
+    let unheard_max = 2 * timers.election_max;
     loop {
         let now = metrics.borrow_watched().clone();
         if now.vote.committed && now.vote != elected {
@@ -25,20 +28,23 @@ pub(super) async fn publish(core: Arc<Core>) {
             core.evidence.alive(elected.leader_id.node_id);
         }
         publish_members(&core, &now);
-        publish_leadership(&core, &now);
+        publish_leadership(&core, &now, unheard_max);
+        core.snapshot_if_large().await;
         if let Err(fatal) = &now.running_state {
             publish_fatal(&core, fatal);
         }
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { break },
             changed = seen.changed() => if changed.is_err() { break },
+            // A leader that nobody answers hears nothing, of that neither.
+            () = tokio::time::sleep(unheard_max) => {}
             () = core.stop.cancelled() => break,
         }
     }
     core.leadership.send_replace(Leadership::default());
 }
 
-fn publish_leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>) {
+fn publish_leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>, unheard_max: Duration) {
     let me = core.me.raft_id;
     let running = metrics.running_state.is_ok();
     let leads = running && metrics.state == ServerState::Leader;
@@ -59,10 +65,17 @@ fn publish_leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>) {
     let caught_up = metrics
         .last_applied
         .is_some_and(|id| id.leader_id == metrics.vote.leader_id);
+    // Cut off from the majority it may have been replaced without knowing.
+    let heard = metrics.membership_config.voter_ids().count() <= 1
+        || metrics
+            .last_quorum_acked
+            .is_none_or(|at| at.elapsed() < unheard_max);
+    let is_self = leads && caught_up && heard && leader.is_some();
     let new = Leadership {
         term: metrics.current_term,
-        is_self: leads && caught_up && leader.is_some(),
-        leader,
+        is_self,
+        // Nobody is sent to a leader that is not ready.
+        leader: leader.filter(|leader| is_self || leader.raft_id != me),
     };
     core.leadership.send_if_modified(|old| {
         let differs = *old != new;
@@ -90,6 +103,16 @@ fn publish_members(core: &Core, metrics: &RaftMetrics<TypeConfig>) {
         *old = new;
         differs
     });
+}
+
+impl Core {
+    /// Has a snapshot made when the log since the last one is large although its
+    /// entries are few.
+    async fn snapshot_if_large(&self) {
+        if self.place.take_large_log() {
+            let _ = self.raft.trigger().snapshot().await;
+        }
+    }
 }
 
 fn publish_fatal(core: &Core, fatal: &Fatal<TypeConfig>) {

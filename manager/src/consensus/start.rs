@@ -75,10 +75,11 @@ pub(super) async fn start(config: Config) -> Result<Consensus> {
     let stop = CancellationToken::new();
     let threads = Arc::new(Threads::new(stop.clone())?);
     let peers = Arc::new(Peers::new(config.credentials.clone(), threads.handle()));
+    let timers = config.timers;
     let core = threads.run(assemble(config, peers, stop)).await??;
     let (readers, waiting) = reads::queue();
     let handle = threads.handle();
-    handle.spawn(follow::publish(core.clone()));
+    handle.spawn(follow::publish(core.clone(), timers));
     handle.spawn(takeover::watch(core.clone()));
     handle.spawn(reads::serve(core.clone(), waiting));
     let beat: RaftLinkBeat = core.beat();

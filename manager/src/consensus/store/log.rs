@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::Ordering;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -213,6 +214,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             for entry in entries {
                 self.store.put_entry(&mut batch, &entry)?;
             }
+            let log_bytes = &self.store.place().log_bytes;
+            log_bytes.fetch_add(batch.size_in_bytes(), Ordering::Relaxed);
             self.store.write(batch)
         })();
         match written {

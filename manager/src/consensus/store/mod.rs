@@ -20,7 +20,7 @@ mod suite;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,6 +29,9 @@ pub use log::LogStore;
 pub use machine::{Machine, Published};
 pub(super) use open::{Opened, open};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SnapshotFile};
+
+/// Log between two snapshots, bytes, if its entries are few but large.
+const LOG_BYTES_MAX: usize = 32 << 20;
 
 /// Log entries by index, big-endian.
 const LOG: &str = "log";
@@ -59,6 +62,8 @@ pub struct Place {
     /// Set by the first write that failed: nothing may be acknowledged after it
     /// that the disk may not hold.
     broken: Arc<AtomicBool>,
+    /// Bytes of entries since [`Place::take_large_log`] was last true.
+    log_bytes: Arc<AtomicUsize>,
 }
 
 impl Place {
@@ -70,6 +75,16 @@ impl Place {
     /// Where snapshots are kept.
     pub fn snapshots(&self) -> PathBuf {
         self.dir.join("snapshots")
+    }
+
+    /// Whether so much was appended since the last time that a snapshot should
+    /// be made.
+    pub fn take_large_log(&self) -> bool {
+        let large = self.log_bytes.load(Ordering::Relaxed) > LOG_BYTES_MAX;
+        if large {
+            self.log_bytes.store(0, Ordering::Relaxed);
+        }
+        large
     }
 
     /// Waits until nobody has the store open any more. A process that ends
@@ -102,6 +117,7 @@ impl Store {
                 dir,
                 closed,
                 broken: Arc::default(),
+                log_bytes: Arc::default(),
             },
         }
     }

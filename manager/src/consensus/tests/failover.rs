@@ -102,6 +102,54 @@ async fn a_read_without_a_quorum_ends_at_its_deadline() {
     assert!(!error.hint.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_falls_silent_is_replaced_and_joins_again() {
+    let swarm = Swarm::of(3).await;
+    swarm.write("before").await;
+    let (old, old_term) = swarm.leader().await;
+    // Its threads hang; its connections stay open, and nobody is refused.
+    for _ in 0..4 {
+        let threads = swarm.at(old).runtime();
+        threads.spawn(async { std::thread::sleep(Duration::from_secs(3)) });
+    }
+    let silent = Instant::now();
+    let deadline = by();
+    let new = loop {
+        let mut others = swarm.alive.iter().filter(|(id, _)| **id != old);
+        let led = others.find(|(_, m)| m.consensus.leadership().borrow().is_self);
+        if let Some((id, _)) = led {
+            break *id;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "the silent leader is not replaced"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    println!("a silent leader was replaced after {:?}", silent.elapsed());
+    let term = swarm.at(new).leadership().borrow().term;
+    assert!(term > old_term);
+    let after = super::put_node("after");
+    swarm.at(new).propose(&after, term).await.unwrap();
+    swarm
+        .assert_all_know(&["before".into(), "after".into()])
+        .await;
+    assert_ne!(swarm.leader().await.0, old);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_nobody_answers_does_not_claim_to_lead() {
+    let mut swarm = Swarm::of(3).await;
+    let (leader, _) = swarm.leader().await;
+    let others = swarm.alive.keys().copied().filter(|id| *id != leader);
+    for id in others.collect::<Vec<_>>() {
+        swarm.kill(id);
+    }
+    let mut leadership = swarm.at(leader).leadership();
+    let given_up = tokio::time::timeout(PATIENCE, leadership.wait_for(|now| !now.is_self));
+    assert!(given_up.await.is_ok());
+}
+
 /// Prints how long writes stop when the leader is killed; a measurement, not a
 /// test: `cargo test -p skep-manager --lib takeover_times -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
