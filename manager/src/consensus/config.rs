@@ -41,9 +41,9 @@ pub struct Timers {
 impl Default for Timers {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(60),
-            election_min: Duration::from_millis(220),
-            election_max: Duration::from_millis(440),
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(450),
         }
     }
 }
@@ -53,8 +53,8 @@ impl Default for Timers {
 pub struct Config {
     /// Where everything is kept; made if it is missing. One process at a time.
     pub dir: PathBuf,
-    /// This manager's name in the Raft group: random, never used again after it
-    /// left one.
+    /// This manager's name in the Raft group if its disk does not know one yet:
+    /// random, never used again after it left a group.
     pub raft_id: RaftId,
     /// Its node's id.
     pub node_id: String,
@@ -113,6 +113,8 @@ impl Config {
             replication_lag_threshold: 2 * SNAPSHOT_ENTRIES,
             install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
             max_payload_entries: MESSAGE_ENTRIES_MAX,
+            // The others' disks flush an entry while ours does.
+            broadcast_submitted_on_append: Some(true),
             api_channel_size: Some(CALLS_MAX),
             notification_channel_size: Some(CALLS_MAX),
             state_machine_channel_size: Some(CALLS_MAX),

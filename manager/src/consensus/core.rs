@@ -95,7 +95,7 @@ impl Core {
 
     /// Ourselves, or a link that is up.
     pub(super) fn reaches(&self, id: RaftId) -> bool {
-        id == self.me.raft_id || self.evidence.watch().borrow().is_up(id)
+        id == self.me.raft_id || self.evidence.is_up(id)
     }
 
     pub(super) fn leads(&self) -> bool {

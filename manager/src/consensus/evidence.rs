@@ -73,6 +73,14 @@ impl Evidence {
         self.0.subscribe()
     }
 
+    pub(super) fn is_up(&self, id: RaftId) -> bool {
+        self.0.borrow().is_up(id)
+    }
+
+    pub(super) fn is_gone(&self, id: RaftId) -> bool {
+        self.0.borrow().is_gone(id)
+    }
+
     /// A link is up, with a process that drew `boot` when it started. Another
     /// process than before means that the one before is gone, for a while: a
     /// manager that restarts faster than we look must not hold up an election.

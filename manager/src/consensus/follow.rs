@@ -52,7 +52,7 @@ fn publish_leadership(core: &Core, metrics: &RaftMetrics<TypeConfig>, unheard_ma
         .current_leader
         .filter(|id| running && (*id == me) == leads)
         // Whoever is known to be dead leads no more, elected or not.
-        .filter(|id| *id == me || !core.evidence.watch().borrow().is_gone(*id))
+        .filter(|id| *id == me || !core.evidence.is_gone(*id))
         .and_then(|raft_id| {
             let member = metrics.membership_config.get_node(&raft_id)?;
             Some(Leader {

@@ -1,6 +1,7 @@
 //! Starting and ending.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,9 +101,9 @@ pub(super) async fn start(config: Config) -> Result<Consensus> {
 async fn assemble(config: Config, peers: Arc<Peers>, stop: CancellationToken) -> Result<Arc<Core>> {
     let raft_config = Arc::new(config.raft()?);
     let published = Arc::new(Published::default());
-    let opened = {
-        let (config, published) = (config.clone(), published.clone());
-        tokio::task::spawn_blocking(move || open(&config, published))
+    let (opened, config) = {
+        let published = published.clone();
+        tokio::task::spawn_blocking(move || open(config, published))
             .await
             .map_err(|error| stopped(&error))??
     };
@@ -143,8 +144,16 @@ async fn assemble(config: Config, peers: Arc<Peers>, stop: CancellationToken) ->
     }))
 }
 
-fn open(config: &Config, published: Arc<Published>) -> Result<Opened> {
+fn open(mut config: Config, published: Arc<Published>) -> Result<(Opened, Config)> {
     let opened = store::open(&config.dir, published)?;
+    let failed = |what: &str, error: io::Error| {
+        Error::internal(format!("cannot {what}: {error}"))
+            .hint("make room on the disk or repair it, then start again")
+    };
+    config.raft_id = opened
+        .store
+        .identity(config.raft_id)
+        .map_err(|error| failed("give this manager its name", error))?;
     if config.force_new_cluster {
         let me = Member {
             node_id: config.node_id.clone(),
@@ -153,13 +162,9 @@ fn open(config: &Config, published: Arc<Published>) -> Result<Opened> {
         opened
             .store
             .force_alone(config.raft_id, me)
-            .map_err(|error| {
-                Error::internal(format!(
-                    "cannot make a cluster of this manager alone: {error}"
-                ))
-            })?;
+            .map_err(|error| failed("make a cluster of this manager alone", error))?;
     }
-    Ok(opened)
+    Ok((opened, config))
 }
 
 pub(super) fn own_member(core: &Core) -> Member {

@@ -63,7 +63,7 @@ pub(super) async fn watch(core: Arc<Core>) {
 
 fn is_gone(core: &Core, vote: &Vote) -> bool {
     let leader = vote.leader_id.node_id;
-    vote.committed && leader != core.me.raft_id && core.evidence.watch().borrow().is_gone(leader)
+    vote.committed && leader != core.me.raft_id && core.evidence.is_gone(leader)
 }
 
 /// Where a voter stands; the greatest should lead.

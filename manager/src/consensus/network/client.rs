@@ -245,7 +245,7 @@ fn chunks(
     vote: Vote,
     file: SnapshotFile,
 ) -> impl Stream<Item = SnapshotChunk> + Send + 'static {
-    let length = file.len();
+    let length = file.length();
     futures_util::stream::unfold(Some(0u64), move |offset| {
         let file = file.clone();
         async move {

@@ -331,8 +331,8 @@ impl RaftService {
             .map_err(|e| Status::internal(e.to_string()))??;
         let checked = tokio::task::spawn_blocking(move || {
             let file = SnapshotFile::open(&path)?;
-            if file.len() != total {
-                let text = format!("the snapshot has {} of {total} bytes", file.len());
+            if file.length() != total {
+                let text = format!("the snapshot has {} of {total} bytes", file.length());
                 let _ = std::fs::remove_file(&path);
                 return Err(std::io::Error::other(text));
             }

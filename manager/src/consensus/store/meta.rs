@@ -4,19 +4,36 @@ use std::io;
 
 use prost::Message;
 use rocksdb::WriteBatch;
-use skep_proto::v1::{RaftLogId, RaftSnapshotHeader, RaftVote};
+use skep_proto::v1::{RaftLinkBeat, RaftLogId, RaftSnapshotHeader, RaftVote};
 
 use super::{META, Store};
 use crate::consensus::convert::{
     header_in, header_out, log_id_in, log_id_out, malformed, vote_in, vote_out,
 };
-use crate::consensus::types::{LogId, SnapshotMeta, Vote};
+use crate::consensus::types::{LogId, RaftId, SnapshotMeta, Vote};
 
+const ME: &[u8] = b"me";
 const VOTE: &[u8] = b"vote";
 const PURGED: &[u8] = b"purged";
 const APPLIED: &[u8] = b"applied";
 
 impl Store {
+    /// The name of this disk's manager in the group: the first that it was given.
+    pub(in crate::consensus) fn identity(&self, proposed: RaftId) -> io::Result<RaftId> {
+        if let Some(me) = self.meta::<RaftLinkBeat>(ME)? {
+            return Ok(me.raft_id);
+        }
+        let me = RaftLinkBeat {
+            raft_id: proposed,
+            ..RaftLinkBeat::default()
+        };
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(META)?, ME, me.encode_to_vec());
+        self.write(batch)?;
+        self.flush()?;
+        Ok(proposed)
+    }
+
     pub(super) fn vote(&self) -> io::Result<Option<Vote>> {
         Ok(self.meta::<RaftVote>(VOTE)?.as_ref().map(vote_in))
     }

@@ -45,7 +45,7 @@ impl SnapshotFile {
     }
 
     /// Its size, bytes.
-    pub fn len(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.length
     }
 
