@@ -7,6 +7,7 @@ use skep_proto::v1::{ManagerPeer, NodeDescription, Notice};
 use skep_proto::{Code, Error, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{WorkerConfig, WorkerStatus};
 use crate::describe;
@@ -16,6 +17,8 @@ use crate::session::{Session, SessionState};
 use crate::store::Store;
 use crate::task::{Board, Tasks, TasksHandle};
 
+/// For a goodbye to the leader.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Notices that may wait to be taken.
 const NOTICES_MAX: usize = 16;
 
@@ -29,6 +32,7 @@ pub struct Worker {
     engine_error: watch::Receiver<String>,
     description: watch::Receiver<NodeDescription>,
     notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+    leaving: CancellationToken,
     conversation: JoinSet<()>,
     others: JoinSet<()>,
 }
@@ -86,6 +90,7 @@ impl Worker {
         });
         let (notices_sender, notices) = mpsc::channel(NOTICES_MAX);
 
+        let leaving = CancellationToken::new();
         let mut others = JoinSet::new();
         others.spawn(tasks.run());
         others.spawn(store.clone().run());
@@ -103,11 +108,13 @@ impl Worker {
             managers: managers_sender,
             state,
             notices: notices_sender,
-            publishers: Publishers::new(runtime, board.clone()),
+            publishers: Publishers::new(runtime, board.clone(), config.credentials.clone()),
             seeds: config.managers,
+            credentials: config.credentials,
+            leaving: leaving.clone(),
         };
         let mut conversation = JoinSet::new();
-        conversation.spawn(talk.run(config.credentials, config.heartbeats));
+        conversation.spawn(talk.run(config.heartbeats));
         Ok(Self {
             board,
             store,
@@ -117,6 +124,7 @@ impl Worker {
             engine_error,
             description,
             notices: Mutex::new(Some(notices)),
+            leaving,
             conversation,
             others,
         })
@@ -179,12 +187,18 @@ impl Worker {
     }
 
     /// Ends the worker for good: every container of this node is stopped with
-    /// its grace and removed, and what was kept of them.
+    /// its grace and removed, and what was kept of them; then the leader is told
+    /// goodbye.
     pub async fn leave(mut self, deadline: Duration) -> Result<()> {
-        self.conversation.shutdown().await;
         let left = tokio::time::timeout(deadline, self.tasks.leave()).await;
         let (tasks, _) = self.board.count();
         let engine_error = self.engine_error.borrow().clone();
+        if left == Ok(true) {
+            self.leaving.cancel();
+            let farewell = self.conversation.join_next();
+            let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
+        }
+        self.conversation.shutdown().await;
         self.others.shutdown().await;
         if left != Ok(true) {
             let mut why = format!("{tasks} containers are left after {deadline:?}");
@@ -192,7 +206,7 @@ impl Worker {
                 why = format!("{why}: {engine_error}");
             }
             return Err(Error::new(Code::Timeout, why)
-                .hint("docker ps --filter label=io.skep.cluster lists them"));
+                .hint("docker ps --all --filter label=io.skep.cluster lists them"));
         }
         self.store.destroy().map_err(|error| {
             Error::precondition(format!("cannot remove the worker's files: {error}"))

@@ -7,9 +7,9 @@ mod publish;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use skep_proto::transport::Credentials;
 use skep_proto::v1::{LogSubscription, LogsPublished};
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 use crate::runtime::Runtime;
 use crate::task::Board;
@@ -27,11 +27,12 @@ struct Open {
 /// The subscriptions served now.
 #[derive(Clone)]
 pub struct Publishers {
+    credentials: Credentials,
     open: Arc<Mutex<BTreeMap<String, Open>>>,
     start: Arc<Start>,
 }
 
-type Start = dyn Fn(Channel, LogSubscription) -> tokio::task::AbortHandle + Send + Sync;
+type Start = dyn Fn(&str, LogSubscription) -> tokio::task::AbortHandle + Send + Sync;
 
 impl std::fmt::Debug for Publishers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,26 +52,30 @@ impl Drop for Open {
 
 impl Publishers {
     /// Publishes what `runtime` has printed.
-    pub fn new<R: Runtime>(runtime: Arc<R>, board: Arc<Board>) -> Self {
-        let start = move |channel: Channel, subscription: LogSubscription| {
+    pub fn new<R: Runtime>(runtime: Arc<R>, board: Arc<Board>, credentials: Credentials) -> Self {
+        let trust = credentials.clone();
+        let start = move |addr: &str, subscription: LogSubscription| {
             let (runtime, board) = (runtime.clone(), board.clone());
-            tokio::spawn(publish::publish(runtime, board, channel, subscription)).abort_handle()
+            let client = publish::client(addr, &trust);
+            tokio::spawn(publish::publish(runtime, board, client, subscription)).abort_handle()
         };
         Self {
+            credentials,
             open: Arc::default(),
             start: Arc::new(start),
         }
     }
 
-    /// Serves a subscription over `channel`. One that is served already gets
+    /// Serves a subscription of the manager at `addr`, over a connection of its
+    /// own: who reads slowly holds up nobody else. One that is served already gets
     /// the tasks that are new in it.
-    pub fn open(&self, channel: Channel, mut subscription: LogSubscription) {
+    pub fn open(&self, addr: &str, mut subscription: LogSubscription) {
         let mut open = self.lock();
         open.retain(|_, o| o.publishers.iter().any(|p| !p.is_finished()));
         if open.len() >= SUBSCRIPTIONS_MAX && !open.contains_key(&subscription.id) {
             tracing::warn!(id = %subscription.id, "too many log subscriptions: one is refused");
             tokio::spawn(publish::refuse(
-                channel,
+                publish::client(addr, &self.credentials),
                 subscription.id,
                 format!("this host serves {SUBSCRIPTIONS_MAX} log streams already; end some"),
             ));
@@ -83,7 +88,7 @@ impl Publishers {
             .retain(|task_id| served.tasks.insert(task_id.clone()));
         if is_new || !subscription.task_ids.is_empty() {
             served.publishers.retain(|p| !p.is_finished());
-            served.publishers.push((self.start)(channel, subscription));
+            served.publishers.push((self.start)(addr, subscription));
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use skep_proto::transport::{Credentials, DialOptions, Trust, dial_lazy};
 use skep_proto::v1::dispatch_client::DispatchClient;
 use skep_proto::v1::{LogLine, LogSubscription, LogsPublished, TaskState};
 use tokio::sync::mpsc;
@@ -31,16 +32,24 @@ const CONTAINER_POLL: Duration = Duration::from_millis(200);
 /// The manager takes a message within this, or the publisher ends.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What speaks to the manager that asked.
+pub type Client = DispatchClient<Channel>;
+
+/// A connection of its own to the manager at `addr`, made at the first call.
+pub fn client(addr: &str, credentials: &Credentials) -> Client {
+    let trust = Trust::Credentials(credentials.clone());
+    DispatchClient::new(dial_lazy(addr, &trust, &DialOptions::default()))
+}
+
 /// Publishes until everything is told, or nobody reads.
 pub async fn publish<R: Runtime>(
     runtime: Arc<R>,
     board: Arc<Board>,
-    channel: Channel,
+    mut client: Client,
     subscription: LogSubscription,
 ) {
     let (messages, stream) = mpsc::channel(MESSAGES_MAX);
     let id = subscription.id.clone();
-    let mut client = DispatchClient::new(channel);
     let call = client.publish_logs(ReceiverStream::new(stream));
     let told = tell(runtime, board, messages, subscription);
     // The call ends when the manager wants no more, and then so does the telling.
@@ -58,14 +67,13 @@ pub async fn publish<R: Runtime>(
 }
 
 /// Says why a subscription is not served.
-pub async fn refuse(channel: Channel, id: String, why: String) {
+pub async fn refuse(mut client: Client, id: String, why: String) {
     let message = LogsPublished {
         subscription_id: id,
         error: why,
         end: true,
         ..LogsPublished::default()
     };
-    let mut client = DispatchClient::new(channel);
     let call = client.publish_logs(futures_util::stream::iter([message]));
     let _ = tokio::time::timeout(SEND_TIMEOUT, call).await;
 }
@@ -102,6 +110,10 @@ async fn tell<R: Runtime>(
     };
     let mut rate = Rate::new();
     let mut bytes = 0;
+    // The manager waits to hear that this host answers at all.
+    if !send(&messages, &mut message, &mut bytes).await {
+        return;
+    }
     let mut since = Instant::now();
     loop {
         let item = if message.lines.is_empty() {

@@ -10,8 +10,11 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skep_proto::transport::Credentials;
 use skep_proto::v1::{ManagerPeer, NodeDescription, Notice};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::dialer::Dialer;
 use self::heartbeat::Heartbeater;
@@ -52,23 +55,32 @@ pub struct Session {
     pub publishers: Publishers,
     /// Managers that the operator named.
     pub seeds: Vec<String>,
+    /// What this node shows and trusts.
+    pub credentials: Credentials,
+    /// Cancelled when this host leaves the swarm and nothing of it runs here.
+    pub leaving: CancellationToken,
 }
 
 impl Session {
-    /// Runs until it is aborted.
-    pub async fn run(mut self, credentials: skep_proto::transport::Credentials, mode: Heartbeats) {
+    /// Runs until it is aborted, or has said goodbye.
+    pub async fn run(mut self, mode: Heartbeats) {
         let mut known = Known {
             managers: self.managers.borrow().clone(),
             leader: self.state.borrow().connected_to.clone().unwrap_or_default(),
             term: self.state.borrow().term,
         };
         self.state.send_modify(|state| state.connected_to = None);
-        let mut dialer = Dialer::new(credentials.clone());
-        let mut heartbeater = Heartbeater::start(mode, credentials);
+        let mut dialer = Dialer::new(self.credentials.clone());
+        let mut heartbeater = Heartbeater::start(mode, self.credentials.clone());
+        let mut brief = 0;
         loop {
             let addrs: Vec<String> = known.managers.iter().map(|m| m.addr.clone()).collect();
             let seek = Seek::new(&known.leader, &addrs, &self.seeds);
-            let opened = self.open(&mut dialer, seek, &mut known).await;
+            let leaving = self.leaving.clone();
+            let opened = tokio::select! {
+                opened = self.open(&mut dialer, seek, &mut known) => opened,
+                () = leaving.cancelled() => return,
+            };
             known.leader = opened.addr.clone();
             self.state.send_replace(SessionState {
                 connected_to: Some(opened.addr.clone()),
@@ -76,6 +88,7 @@ impl Session {
                 error: String::new(),
             });
             tracing::info!(leader = %opened.addr, term = known.term, "session open");
+            let start = Instant::now();
             let why = self.converse(opened, &mut known, &mut heartbeater).await;
             heartbeater.rest();
             self.publishers.stop_all();
@@ -85,6 +98,19 @@ impl Session {
                 state.term = known.term;
                 state.error = why;
             });
+            if self.leaving.is_cancelled() {
+                return;
+            }
+            // Sessions that end as soon as they begin are not begun in a hurry.
+            brief = if start.elapsed() < BRIEF {
+                brief + 1
+            } else {
+                0
+            };
+            if brief > 1 {
+                let wait = BRIEF_WAIT * u32::from(u8::try_from(brief).unwrap_or(u8::MAX));
+                tokio::time::sleep(wait.min(BRIEF)).await;
+            }
         }
     }
 
@@ -98,5 +124,7 @@ impl Session {
     }
 }
 
-/// Until a session's first answer is there.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A session that ends within this hardly began.
+const BRIEF: Duration = Duration::from_secs(1);
+/// What each brief session in a row adds to the wait before the next.
+const BRIEF_WAIT: Duration = Duration::from_millis(100);

@@ -69,11 +69,12 @@ impl Seek {
     }
 
     /// How long to wait before `addr` is asked again; `None` for an address
-    /// that is known from a hint only.
-    pub fn again(&mut self, addr: &str, elapsed: Duration) -> Option<Duration> {
+    /// that is known from a hint only. `hopeful`: its answer may be another one
+    /// any moment.
+    pub fn again(&mut self, addr: &str, hopeful: bool, elapsed: Duration) -> Option<Duration> {
         let asked = self.managers.get_mut(addr)?;
         let mut random = rand::rng();
-        if elapsed < YOUNG {
+        if hopeful && elapsed < YOUNG {
             return Some(random.random_range(YOUNG_WAIT.0..=YOUNG_WAIT.1));
         }
         let most = OLD_WAIT
@@ -115,15 +116,22 @@ mod tests {
     #[test]
     fn a_young_search_asks_often_and_an_old_one_rarely() {
         let mut seek = Seek::new("", &addrs(&["a:1"]), &[]);
-        let young = seek.again("a:1", Duration::from_millis(100)).unwrap();
+        let young = seek.again("a:1", true, Duration::from_millis(100)).unwrap();
         assert!(young <= YOUNG_WAIT.1);
         let mut last = Duration::ZERO;
         for _ in 0..40 {
-            last = seek.again("a:1", Duration::from_secs(60)).unwrap();
+            last = seek.again("a:1", true, Duration::from_secs(60)).unwrap();
             assert!(last <= OLD_WAIT.1);
         }
         assert!(last >= OLD_WAIT.1 / 2, "{last:?}");
-        assert_eq!(seek.again("x:1", Duration::ZERO), None);
+        assert_eq!(seek.again("x:1", true, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_refusal_that_stands_is_not_asked_for_often() {
+        let mut seek = Seek::new("", &addrs(&["a:1"]), &[]);
+        let wait = seek.again("a:1", false, Duration::ZERO).unwrap();
+        assert!(wait > YOUNG_WAIT.1, "{wait:?}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use skep_proto::v1::dispatch_client::DispatchClient;
 use skep_proto::v1::leader_message::Message as Down;
 use skep_proto::v1::notice::Kind;
 use skep_proto::v1::worker_message::Message as Up;
-use skep_proto::v1::{Hello, LeaderMessage, StatusBatch, Welcome, WorkerMessage};
+use skep_proto::v1::{
+    Goodbye, Hello, LeaderMessage, NodeDescription, StatusBatch, Welcome, WorkerMessage,
+};
 use skep_proto::{Code, Error};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,30 +19,37 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::Session;
 use super::dialer::Dialer;
 use super::heartbeat::{Heartbeater, Target};
 use super::seek::Seek;
-use super::{OPEN_TIMEOUT, Session};
 use crate::store::Known;
 
+/// Until a manager says whether it leads.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Until a leader has told the swarm of this node.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(8);
+/// Until a message is taken, or a goodbye heard.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages to the leader that may wait in the connection.
 const UP_MAX: usize = 16;
 /// A set of assignments may be large.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 /// The metadata with which a manager that does not lead names the one that does.
 const LEADER_HINT: &str = "skep-leader";
-/// A connection to a manager that did not answer at all is not used again.
+/// When a leader names no period.
 const HEARTBEAT_DEFAULT_NS: i64 = 500_000_000;
 
 /// An open session: its first answer is there.
 pub struct Opened {
     /// `host:port`.
     pub addr: String,
-    channel: Channel,
     up: mpsc::Sender<WorkerMessage>,
     down: Streaming<LeaderMessage>,
     welcome: Welcome,
     term: u64,
+    /// What the leader was told that this node is.
+    description: NodeDescription,
 }
 
 struct Refused {
@@ -75,14 +84,14 @@ impl Session {
             under_way.remove(&addr);
             let refused = match answer {
                 Ok(opened) if opened.term >= known.term => return opened,
-                Ok(opened) => Refused {
+                Ok(opened) => Box::new(Refused {
                     error: Error::unavailable(format!(
                         "manager {addr} leads in term {}, which is over: term {} is known",
                         opened.term, known.term
                     )),
                     hint: None,
                     is_silent: false,
-                },
+                }),
                 Err(refused) => refused,
             };
             tracing::debug!(%addr, error = %refused.error, hint = ?refused.hint, "no session here");
@@ -90,6 +99,8 @@ impl Session {
             if refused.is_silent {
                 dialer.drop_connection(&addr);
             }
+            self.refused(&refused.error);
+            let hopeful = refused.error.code() == Code::Unavailable;
             if let Some(hint) = refused.hint
                 && !under_way.contains(&hint)
                 && hint != addr
@@ -98,11 +109,23 @@ impl Session {
                 under_way.insert(hint.clone());
                 asked.push(self.ask(dialer.channel(&hint), hint, Duration::ZERO));
             }
-            if let Some(wait) = seek.again(&addr, start.elapsed())
+            if let Some(wait) = seek.again(&addr, hopeful, start.elapsed())
                 && under_way.insert(addr.clone())
             {
                 asked.push(self.ask(dialer.channel(&addr), addr, wait));
             }
+        }
+    }
+
+    /// A leader that does not know this node has removed it, perhaps while it
+    /// was away.
+    fn refused(&self, error: &Error) {
+        let node_id = self.credentials.peer().node_id;
+        if error.code() == Code::Permission && error.object == format!("node {node_id}") {
+            self.notice(skep_proto::v1::Notice {
+                kind: Kind::Removed.into(),
+                ..skep_proto::v1::Notice::default()
+            });
         }
     }
 
@@ -119,18 +142,10 @@ impl Session {
         channel: Channel,
         addr: String,
         wait: Duration,
-    ) -> (String, Result<Opened, Refused>) {
+    ) -> (String, Result<Opened, Box<Refused>>) {
         tokio::time::sleep(wait).await;
-        let answer = tokio::time::timeout(OPEN_TIMEOUT, self.hello(channel, &addr))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Refused {
-                    error: Error::new(Code::Timeout, format!("no answer within {OPEN_TIMEOUT:?}")),
-                    hint: None,
-                    is_silent: true,
-                })
-            });
-        (addr, answer)
+        let answer = self.hello(channel, &addr).await;
+        (addr, answer.map_err(Box::new))
     }
 
     async fn hello(&self, channel: Channel, addr: &str) -> Result<Opened, Refused> {
@@ -146,8 +161,9 @@ impl Session {
         };
         let silence = || tonic::Status::unavailable("it ended the session without a word");
         let (up, messages) = mpsc::channel(UP_MAX);
+        let description = self.description.borrow().clone();
         let hello = Hello {
-            description: Some(self.description.borrow().clone()),
+            description: Some(description.clone()),
             tasks: self.board.all(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -156,26 +172,31 @@ impl Session {
                 message: Some(Up::Hello(hello)),
             })
             .await;
-        let mut client =
-            DispatchClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let mut down = client
-            .session(ReceiverStream::new(messages))
+        let mut client = DispatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let late = |timeout: Duration| Refused {
+            error: Error::new(Code::Timeout, format!("no answer within {timeout:?}")),
+            hint: None,
+            is_silent: true,
+        };
+        let call = client.session(ReceiverStream::new(messages));
+        let mut down = tokio::time::timeout(ANSWER_TIMEOUT, call)
             .await
+            .map_err(|_| late(ANSWER_TIMEOUT))?
             .map_err(refused)?
             .into_inner();
-        let first = down
-            .message()
+        let first = tokio::time::timeout(WELCOME_TIMEOUT, down.message())
             .await
+            .map_err(|_| late(WELCOME_TIMEOUT))?
             .map_err(refused)?
             .ok_or_else(|| refused(silence()))?;
         match first.message {
             Some(Down::Welcome(welcome)) => Ok(Opened {
                 addr: addr.to_owned(),
-                channel,
                 up,
                 down,
                 welcome,
                 term: first.term,
+                description,
             }),
             Some(Down::Notice(notice)) => {
                 self.notice(notice);
@@ -196,11 +217,11 @@ impl Session {
     ) -> String {
         let Opened {
             addr,
-            channel,
             up,
             mut down,
             welcome,
             term,
+            description,
         } = opened;
         known.term = term;
         if let Some(managers) = welcome.managers
@@ -214,7 +235,9 @@ impl Session {
             period_ns => period_ns,
         };
         heartbeater.beat(Target::new(&addr, period_ns));
-        self.description.mark_unchanged();
+        if *self.description.borrow_and_update() != description {
+            self.description.mark_changed();
+        }
         self.board.session();
         let mut sequence = 0;
         let mut is_complete = false;
@@ -241,7 +264,7 @@ impl Session {
                         self.remember(known);
                     }
                     if let Some(message) = message.message
-                        && let Err(why) = self.told(message, &channel, known, &mut is_complete).await
+                        && let Err(why) = self.told(message, &addr, known, &mut is_complete).await
                     {
                         return format!("manager {addr}: {why}");
                     }
@@ -264,9 +287,19 @@ impl Session {
                     }
                     let description = self.description.borrow_and_update().clone();
                     let message = WorkerMessage { message: Some(Up::Description(description)) };
-                    if up.send_timeout(message, OPEN_TIMEOUT).await.is_err() {
+                    if up.send_timeout(message, SEND_TIMEOUT).await.is_err() {
                         return format!("manager {addr} reads no more");
                     }
+                }
+                () = self.leaving.cancelled() => {
+                    let goodbye = WorkerMessage { message: Some(Up::Goodbye(Goodbye {})) };
+                    let heard = async {
+                        if up.send(goodbye).await.is_ok() {
+                            while let Ok(Some(_)) = down.message().await {}
+                        }
+                    };
+                    let _ = tokio::time::timeout(SEND_TIMEOUT, heard).await;
+                    return "this host leaves the swarm".to_owned();
                 }
                 why = heartbeater.lost() => return format!("manager {addr}: {why}"),
             }
@@ -276,7 +309,7 @@ impl Session {
     async fn told(
         &self,
         message: Down,
-        channel: &Channel,
+        addr: &str,
         known: &mut Known,
         is_complete: &mut bool,
     ) -> Result<(), String> {
@@ -296,7 +329,7 @@ impl Session {
                 self.remember(known);
             }
             Down::Notice(notice) => self.notice(notice),
-            Down::Logs(subscription) => self.publishers.open(channel.clone(), subscription),
+            Down::Logs(subscription) => self.publishers.open(addr, subscription),
             Down::StopLogs(stop) => self.publishers.close(&stop.id),
             Down::Managers(_) | Down::Welcome(_) => {}
         }

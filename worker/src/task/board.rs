@@ -161,10 +161,12 @@ impl Board {
         reports
     }
 
-    /// The leader has batch `sequence`.
+    /// The leader has batch `sequence` and all before it.
     pub fn acked(&self, sequence: u64) {
         let mut inner = self.lock();
-        for (task_id, version) in inner.in_flight.remove(&sequence).unwrap_or_default() {
+        let later = inner.in_flight.split_off(&sequence.saturating_add(1));
+        let settled = std::mem::replace(&mut inner.in_flight, later);
+        for (task_id, version) in settled.into_values().flatten() {
             if let Some(entry) = inner.entries.get_mut(&task_id) {
                 entry.acked = entry.acked.max(version);
             }
