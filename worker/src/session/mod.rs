@@ -82,6 +82,7 @@ impl Session {
                 () = leaving.cancelled() => return,
             };
             known.leader = opened.addr.clone();
+            known.term = opened.term;
             self.state.send_replace(SessionState {
                 connected_to: Some(opened.addr.clone()),
                 term: known.term,
@@ -116,6 +117,11 @@ impl Session {
 
     fn remember(&self, known: &Known) {
         self.store.put_known(known.clone());
+        self.state.send_if_modified(|state| {
+            let changed = state.term != known.term;
+            state.term = known.term;
+            changed
+        });
         self.managers.send_if_modified(|managers| {
             let changed = *managers != known.managers;
             managers.clone_from(&known.managers);

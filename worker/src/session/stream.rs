@@ -47,7 +47,8 @@ pub struct Opened {
     up: mpsc::Sender<WorkerMessage>,
     down: Streaming<LeaderMessage>,
     welcome: Welcome,
-    term: u64,
+    /// The leader's.
+    pub term: u64,
     /// What the leader was told that this node is.
     description: NodeDescription,
 }
@@ -220,10 +221,9 @@ impl Session {
             up,
             mut down,
             welcome,
-            term,
+            term: _,
             description,
         } = opened;
-        known.term = term;
         if let Some(managers) = welcome.managers
             && !managers.managers.is_empty()
         {

@@ -100,7 +100,7 @@ async fn a_killed_engine_ends_with_tasks_failed_and_not_doubled() {
     }
     let mut host = Host::new().await;
     let worker = host.worker().await;
-    host.leader.put(task("t1", SERVE));
+    host.leader.put(task("t1", "sleep 1000; true"));
     host.leader.until_state("t1", TaskState::Running).await;
     host.engine.kill();
     until("the engine is missed", || async {
@@ -171,5 +171,30 @@ async fn an_engine_that_hangs_is_named_and_waited_for() {
     host.engine.hang(false);
     host.leader.until_state("t2", TaskState::Running).await;
     assert_eq!(host.leader.state("t1"), TaskState::Running);
+    worker.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_an_engine_waits_for_one() {
+    if !dockerd::is_possible() {
+        return;
+    }
+    let mut host = Host::new().await;
+    host.engine.stop();
+    let worker = host.worker().await;
+    host.leader.put(task("t1", SERVE));
+    until("the engine is missed", || async {
+        !worker.status().engine_error.is_empty()
+    })
+    .await;
+    host.leader
+        .until("the node says why", |seen| {
+            seen.description
+                .as_ref()
+                .is_some_and(|d| d.resources.is_none())
+        })
+        .await;
+    host.engine.run().await;
+    host.leader.until_state("t1", TaskState::Running).await;
     worker.stop(Duration::from_secs(5)).await.unwrap();
 }

@@ -137,10 +137,22 @@ impl Dockerd {
         }
     }
 
-    /// The engine is killed; its containers' processes are not.
+    /// The engine is killed with its containerd; its containers are not.
     pub fn kill(&mut self) {
+        let path = self.folder.path().join("exec/containerd/containerd.pid");
+        let containerd = std::fs::read_to_string(&path)
+            .ok()
+            .and_then(|pid| pid.trim().parse::<i32>().ok());
         self.signal(Signal::SIGKILL);
         self.wait();
+        if let Some(pid) = containerd {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            while Path::new(&format!("/proc/{pid}/exe")).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Where nobody reaps orphans, the next engine takes it for alive.
+            let _ = std::fs::remove_file(&path);
+        }
     }
 
     /// The engine ends in order.

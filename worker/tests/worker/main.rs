@@ -5,6 +5,7 @@ mod dockerd;
 mod leader;
 mod pki;
 mod recovery;
+mod session;
 
 use std::path::Path;
 use std::time::Duration;
