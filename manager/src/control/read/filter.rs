@@ -50,9 +50,9 @@ impl Terms {
     }
 
     /// Whether `key` was not given, or one of its values fits.
-    pub fn any(&self, key: &str, fits: impl FnMut(&String) -> bool) -> bool {
+    pub fn any(&self, key: &str, mut fits: impl FnMut(&str) -> bool) -> bool {
         let values = self.values(key);
-        values.is_empty() || values.iter().any(fits)
+        values.is_empty() || values.iter().any(|value| fits(value))
     }
 
     /// Whether one of the values of `key`, if there are any, begins `text`, in

@@ -135,7 +135,7 @@ fn services<'a>(
 
 const RUNTIMES: &[&str] = &["container", "plugin"];
 
-fn is_container(runtime: &String) -> bool {
+fn is_container(runtime: &str) -> bool {
     runtime.eq_ignore_ascii_case("container")
 }
 
@@ -197,7 +197,7 @@ fn tasks<'a>(world: &'a World, view: &View, request: &ListRequest) -> Result<Vec
                 })
                 && terms.any("runtime", is_container)
                 && terms.any("_up-to-date", |wanted| {
-                    current == matches!(wanted.as_str(), "true" | "1")
+                    current == matches!(wanted, "true" | "1")
                 })
         })
         .collect();
