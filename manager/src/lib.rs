@@ -8,6 +8,7 @@
 pub mod consensus;
 pub mod control;
 pub mod dispatch;
+pub mod engine;
 pub mod identity;
 pub mod seam;
 pub mod state;

@@ -11,6 +11,7 @@ mod apply;
 mod check;
 pub mod cluster;
 mod index;
+pub mod invariants;
 pub mod node;
 mod record;
 pub mod seed;

@@ -261,6 +261,7 @@ mod tests {
             started_at_ns: NOW - 120_000_000_000,
             completed_at_ns: NOW - 60_000_000_000,
             message: "update completed".into(),
+            ..UpdateStatus::default()
         });
         let spec = web.spec.as_mut().unwrap();
         spec.update = Some(UpdateConfig {

@@ -35,8 +35,8 @@ pub(super) fn update(context: &Context<'_>, verb: &UpdateService) -> Result<Exec
             service.update_status = Some(UpdateStatus {
                 state: update_status::State::RollbackStarted.into(),
                 started_at_ns: context.now,
-                completed_at_ns: 0,
                 message: "manually requested rollback".to_owned(),
+                ..UpdateStatus::default()
             });
         }
         return Ok(answer(context, found, service, Vec::new()));

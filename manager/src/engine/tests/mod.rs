@@ -1,0 +1,3 @@
+//! The rules, one test each, told with a small swarm.
+
+mod orchestrate;
