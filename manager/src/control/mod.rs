@@ -10,6 +10,7 @@
 mod call;
 mod parts;
 mod prepare;
+mod quorum;
 pub mod read;
 pub mod redact;
 pub mod resolve;

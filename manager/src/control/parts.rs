@@ -39,6 +39,13 @@ pub struct Parts {
 pub trait Members: Send + Sync + 'static {
     /// Every member of the Raft group, by its id in the group.
     fn reachability(&self) -> BTreeMap<u64, Reachability>;
+
+    /// Every member that votes, and whether it can be reached.
+    fn voters(&self) -> BTreeMap<u64, bool> {
+        let seen = self.reachability().into_iter();
+        seen.map(|(id, reachability)| (id, reachability == Reachability::Reachable))
+            .collect()
+    }
 }
 
 /// Log lines of a service or task, on any manager.
@@ -71,6 +78,14 @@ impl Members for Consensus {
                 };
                 (member.raft_id, reachability)
             })
+            .collect()
+    }
+
+    fn voters(&self) -> BTreeMap<u64, bool> {
+        self.members()
+            .into_iter()
+            .filter(|member| member.voter)
+            .map(|member| (member.raft_id, member.reachable))
             .collect()
     }
 }

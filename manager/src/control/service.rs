@@ -1,11 +1,13 @@
 //! The gRPC face: lets a caller in, gives its call an end, and hands it on.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use skep_proto::objects::Identified;
 use skep_proto::v1::control_server::{Control, ControlServer};
+use skep_proto::v1::write_request::Verb;
 use skep_proto::v1::{
     EndManagerRequest, EndManagerResponse, Event, ExplainRequest, Explanation, GetRequest,
     ListRequest, ListResponse, LogsRequest, LogsResponse, Object, WatchRequest, WriteRequest,
@@ -18,6 +20,7 @@ use tonic::{Request, Response, Status};
 use super::call::{Call, now_ns};
 use super::parts::Parts;
 use super::prepare::prepare;
+use super::quorum::check_demotion;
 use super::read::{self, View};
 use super::watch::Watcher;
 use super::{redact, resolve};
@@ -68,14 +71,38 @@ impl ControlService {
     }
 
     async fn write_checked(&self, call: Call, mut request: WriteRequest) -> Result<WriteResponse> {
-        let leads = self.parts.follow.leadership().borrow().is_self;
-        if call.forwarded && !leads {
-            return Err(Error::unavailable("this manager does not lead")
-                .hint("the manager that asked finds out who does"));
+        if call.forwarded {
+            self.leads(call.deadline).await?;
         }
         let world = self.parts.follow.world();
         prepare(&mut request, &call, &world, &self.parts.node_id)?;
+        if let Some(Verb::UpdateNode(verb)) = &request.verb {
+            check_demotion(&world, verb, &self.parts.members.voters())?;
+        }
         self.parts.write.write(request, call.deadline).await
+    }
+
+    /// Refuses a write that another manager passed on unless this one leads, so
+    /// that it goes no further. One that was just elected is about to.
+    async fn leads(&self, deadline: Instant) -> Result<()> {
+        let mut leadership = self.parts.follow.leadership();
+        let own = &self.parts.node_id;
+        let settled = leadership.wait_for(|now| {
+            now.is_self
+                || now
+                    .leader
+                    .as_ref()
+                    .is_none_or(|leader| leader.node_id != *own)
+        });
+        let leads = match tokio::time::timeout_at(deadline.into(), settled).await {
+            Ok(Ok(now)) => now.is_self,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if leads {
+            return Ok(());
+        }
+        Err(Error::unavailable("this manager does not lead")
+            .hint("the manager that asked finds out who does"))
     }
 
     async fn explain_checked(&self, call: Call, reference: &str) -> Result<Explanation> {

@@ -92,6 +92,10 @@ impl Members for Memory {
     fn reachability(&self) -> BTreeMap<u64, Reachability> {
         [(1, Reachability::Reachable)].into()
     }
+
+    fn voters(&self) -> BTreeMap<u64, bool> {
+        [(1, true), (2, false), (3, false)].into()
+    }
 }
 
 impl Logs for Memory {
@@ -499,10 +503,16 @@ async fn a_forwarded_write_goes_no_further() {
     let refused = Error::from(manager.write(forwarded(create("web"))).await.unwrap_err());
     assert!(refused.is_retryable(), "{refused}");
     assert!(lab.memory.written.lock().unwrap().is_empty());
-    lab.memory
-        .leadership
-        .send_replace(leads(&lab.founding.node_id, true));
+    // Elected, but not yet ready: it waits until it is.
+    let own = lab.founding.node_id.clone();
+    lab.memory.leadership.send_replace(leads(&own, false));
+    let memory = lab.memory.clone();
+    let settle = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        memory.leadership.send_replace(leads(&own, true));
+    });
     manager.write(forwarded(create("web"))).await.unwrap();
+    settle.await.unwrap();
     let asked = LogsRequest {
         reference: "web".to_owned(),
         stdout: true,
@@ -547,4 +557,40 @@ async fn a_read_waits_for_a_leader_no_longer_than_its_caller() {
         (Code::Timeout, "nobody leads")
     );
     assert!(began.elapsed() < WAIT);
+}
+
+#[tokio::test]
+async fn a_demotion_that_would_lose_the_quorum_changes_nothing() {
+    let lab = lab().await;
+    lab.node("manager2", Role::Manager);
+    let manager = ManagerStatus {
+        raft_id: 2,
+        ..ManagerStatus::default()
+    };
+    let enter = SetManager {
+        node_id: "manager2".to_owned(),
+        manager: Some(manager),
+    };
+    lab.memory.commit(&write(Verb::SetManager(enter))).unwrap();
+    let demote = UpdateNode {
+        node: "self".to_owned(),
+        version: lab
+            .memory
+            .world()
+            .node(&lab.founding.node_id)
+            .unwrap()
+            .meta()
+            .version,
+        spec: Some(NodeSpec::default()),
+    };
+    let before = lab.memory.world().version();
+    let error = Error::from(
+        lab.local()
+            .await
+            .write(write(Verb::UpdateNode(demote)))
+            .await
+            .unwrap_err(),
+    );
+    assert!(error.message.contains("loss of quorum"), "{error}");
+    assert_eq!(lab.memory.world().version(), before);
 }
