@@ -56,7 +56,7 @@ fn short(text: &str) -> Parsed<PortSpec> {
     let parts: Vec<&str> = ports.split(':').collect();
     let (published, target) = match parts.as_slice() {
         [target] => (None, range(target)?),
-        [published, target] if published.is_empty() => (None, range(target)?),
+        ["", target] => (None, range(target)?),
         [published, target] => (Some(range(published)?), range(target)?),
         // A host address would be ignored: better to say so.
         _ => {

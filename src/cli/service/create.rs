@@ -17,6 +17,16 @@ use crate::ui::Ui;
 /// Run a new service
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Image to run
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// Arguments, or the command with its arguments
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    args: Vec<String>,
     #[command(flatten)]
     lists: Lists,
     /// Name of the service
@@ -41,16 +51,6 @@ pub struct Args {
     waiting: Waiting,
     #[command(flatten)]
     common: Common,
-    /// Image to run
-    #[arg(value_name = "IMAGE")]
-    image: String,
-    /// Arguments, or the command with its arguments
-    #[arg(
-        value_name = "COMMAND",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
-    args: Vec<String>,
 }
 
 /// Flags that make lists; `update` has them as `-add` and `-rm`.

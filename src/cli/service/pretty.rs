@@ -173,7 +173,7 @@ fn log_driver(text: &mut String, task: &TaskSpec) -> Result {
 }
 
 fn resources(text: &mut String, task: &TaskSpec) -> Result {
-    let requirements = task.resources.clone().unwrap_or_default();
+    let requirements = task.resources.unwrap_or_default();
     let reserved = requirements.reservations.unwrap_or_default();
     let limits = requirements.limits.unwrap_or_default();
     if reserved == Resources::default() && limits == ResourceLimits::default() {

@@ -22,6 +22,9 @@ use crate::ui::Ui;
 /// they would notice.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Id, name or unique prefix
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
+    service: String,
     #[command(flatten)]
     lists: Lists,
     /// Image to run
@@ -46,9 +49,6 @@ pub struct Args {
     waiting: Waiting,
     #[command(flatten)]
     common: Common,
-    /// Id, name or unique prefix
-    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
-    service: String,
 }
 
 /// Flags that add to lists and remove from them.

@@ -151,7 +151,7 @@ mod tests {
             ..Values::default()
         }
         .apply(&mut config);
-        let made = config.clone().unwrap();
+        let made = config.unwrap();
         assert_eq!((made.parallelism, made.delay_ns), (1, 3));
         Values {
             parallelism: Some(0),
