@@ -17,7 +17,10 @@ use crate::state::{Nanos, Seed, World};
 const BATCH_BYTES_SOFT_MAX: usize = 512 << 10;
 
 /// An answer that may be given once the entry is committed.
-type Answer = (oneshot::Sender<Result<WriteResponse>>, Result<WriteResponse>);
+type Answer = (
+    oneshot::Sender<Result<WriteResponse>>,
+    Result<WriteResponse>,
+);
 
 /// An entry in the making.
 pub(super) struct Batch {

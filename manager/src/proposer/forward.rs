@@ -44,9 +44,10 @@ impl Forward {
         request.set_timeout(left.saturating_sub(Duration::from_millis(20)));
         // The leader may not forward any further: two managers that think of
         // each other as the leader would send a request back and forth.
-        request
-            .metadata_mut()
-            .insert("skep-forwarded", tonic::metadata::MetadataValue::from_static("1"));
+        request.metadata_mut().insert(
+            "skep-forwarded",
+            tonic::metadata::MetadataValue::from_static("1"),
+        );
         match client.write(request).await {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => {
@@ -70,7 +71,11 @@ impl Forward {
             connect_timeout: Duration::from_millis(500),
             ..DialOptions::default()
         };
-        let channel = dial_lazy(addr, &Trust::Credentials(self.credentials.clone()), &options);
+        let channel = dial_lazy(
+            addr,
+            &Trust::Credentials(self.credentials.clone()),
+            &options,
+        );
         *connection = Some((addr.to_owned(), channel.clone()));
         channel
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prost::Message;
 use skep_proto::v1::{Transaction, WriteResponse};
 use skep_proto::{Error, Result};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,6 +14,9 @@ use crate::engine::Engine;
 use crate::seam::{Follow, Leadership};
 use crate::state::{Nanos, Seed, World};
 
+/// Largest entry, bytes of changes; a larger decision becomes several entries,
+/// each of which leaves a sound world. Less than what consensus takes.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Requests in one entry.
 const REQUESTS_MAX: usize = 256;
 /// Between two attempts to commit anything after one that failed.
@@ -104,11 +108,21 @@ impl Lead {
                 }
                 return "another manager leads";
             }
+            let applied = self.follow.world();
+            if applied.version() != world.version() {
+                // The founding entry of a swarm is the one that is not ours.
+                world = (*applied).clone();
+                engine = Engine::new(&world);
+            }
             let mut batch = Batch::new(&world, clock.now(), Seed(rand::random()));
             let mut count = 0;
             let mut next = first;
             while let Some(queued) = next {
-                batch.request(queued, &mut engine);
+                if queued.request.term != 0 && queued.request.term != term {
+                    refuse(queued.answer);
+                } else {
+                    batch.request(queued, &mut engine);
+                }
                 count += 1;
                 next = if count < REQUESTS_MAX && !batch.is_full() {
                     self.requests.try_recv().ok()
@@ -154,15 +168,17 @@ impl Lead {
         if transaction.changes.is_empty() && transaction.outcomes.is_empty() {
             return Ok(());
         }
-        let expected = world.apply(&transaction).version;
-        let applied = self.propose.propose(transaction, term).await?;
-        if applied.version == expected {
-            return Ok(());
+        for part in split(transaction, ENTRY_BYTES_MAX) {
+            let expected = world.apply(&part).version;
+            let applied = self.propose.propose(part, term).await?;
+            if applied.version != expected {
+                return Err(Error::internal(format!(
+                    "the world is at version {} where {expected} was expected",
+                    applied.version
+                )));
+            }
         }
-        Err(Error::internal(format!(
-            "the world is at version {} where {expected} was expected",
-            applied.version
-        )))
+        Ok(())
     }
 
     fn still_leads(&self, term: u64) -> bool {
@@ -175,6 +191,39 @@ impl Lead {
             refuse(queued.answer);
         }
     }
+}
+
+/// The transaction in parts of at most `bytes_max` bytes of changes, but for a
+/// change that is larger by itself. What was asked is answered with the last.
+fn split(transaction: Transaction, bytes_max: usize) -> Vec<Transaction> {
+    let Transaction {
+        at_ns,
+        changes,
+        outcomes,
+    } = transaction;
+    let mut parts = vec![Transaction {
+        at_ns,
+        ..Transaction::default()
+    }];
+    let mut bytes = 0;
+    for change in changes {
+        let more = change.encoded_len();
+        if bytes > 0 && bytes + more > bytes_max {
+            parts.push(Transaction {
+                at_ns,
+                ..Transaction::default()
+            });
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(part) = parts.last_mut() {
+            part.changes.push(change);
+        }
+    }
+    if let Some(part) = parts.last_mut() {
+        part.outcomes = outcomes;
+    }
+    parts
 }
 
 /// Sends the caller to look for the new leader; its request's id makes that safe.

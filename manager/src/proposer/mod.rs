@@ -108,6 +108,12 @@ impl Proposer {
         let mut last = Error::unavailable("no manager leads at the moment");
         loop {
             let now = leadership.borrow_and_update().clone();
+            if request.term != 0 && (!now.is_self || now.term != request.term) {
+                return Err(Error::unavailable(format!(
+                    "this manager does not lead in term {}",
+                    request.term
+                )));
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(give_up(&last));
@@ -147,4 +153,12 @@ fn give_up(last: &Error) -> Error {
         "more than half of the managers must be online; `skep node ls` on any manager shows \
          which are. The same request may be sent again: it is applied once",
     )
+}
+
+impl Propose for crate::consensus::Consensus {
+    fn propose(&self, transaction: Transaction, term: u64) -> BoxFuture<'_, Result<Arc<Applied>>> {
+        Box::pin(
+            async move { crate::consensus::Consensus::propose(self, &transaction, term).await },
+        )
+    }
 }
