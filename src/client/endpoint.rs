@@ -34,26 +34,35 @@ pub enum Target {
 }
 
 impl Target {
+    /// What an operator shows to managers; nothing on a host's own socket.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
+        let Self::Managers { bundle, .. } = self else {
+            return Ok(None);
+        };
+        Credentials::from_pem(
+            bundle.cert_pem.as_bytes(),
+            bundle.key_pem.as_bytes(),
+            bundle.root_pem.as_bytes(),
+        )
+        .map(Some)
+        .map_err(|e| {
+            Error::invalid("context", format!("{}: {e}", bundle.name))
+                .hint("make a new one on a manager: skep context create NAME")
+        })
+    }
+
     /// A place to connect to for each address; connects to nothing yet.
-    pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>> {
-        match self {
-            Self::Socket(path) => Ok(vec![Endpoint::local(path)]),
-            Self::Managers { addrs, bundle } => {
-                let credentials = Credentials::from_pem(
-                    bundle.cert_pem.as_bytes(),
-                    bundle.key_pem.as_bytes(),
-                    bundle.root_pem.as_bytes(),
-                )
-                .map_err(|e| {
-                    Error::invalid("context", format!("{}: {e}", bundle.name))
-                        .hint("make a new one on a manager: skep context create NAME")
-                })?;
-                let trust = Trust::Credentials(credentials);
-                Ok(addrs
+    pub(super) fn endpoints(&self, credentials: Option<&Credentials>) -> Vec<Endpoint> {
+        match (self, credentials) {
+            (Self::Socket(path), _) => vec![Endpoint::local(path)],
+            (Self::Managers { addrs, .. }, Some(credentials)) => {
+                let trust = Trust::Credentials(credentials.clone());
+                addrs
                     .iter()
                     .map(|addr| Endpoint::remote(&with_port(addr), &trust))
-                    .collect())
+                    .collect()
             }
+            (Self::Managers { .. }, None) => Vec::new(),
         }
     }
 }

@@ -10,13 +10,14 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use skep_proto::transport::Credentials;
 use skep_proto::v1::control_client::ControlClient;
 use skep_proto::v1::local_client::LocalClient;
 use skep_proto::v1::write_request::Verb;
 use skep_proto::v1::{
     Cluster, Event, ExplainRequest, Explanation, FilterTerm, GetRequest, InfoRequest, InfoResponse,
-    Kind, ListRequest, LogsRequest, LogsResponse, Node, Object, Service, Task, WatchRequest,
-    WriteRequest, WriteResponse, object,
+    IssueOperatorRequest, Kind, ListRequest, LogsRequest, LogsResponse, Node, Object, Service,
+    Task, WatchRequest, WriteRequest, WriteResponse, object,
 };
 use skep_proto::{Code, Error, Result};
 use tonic::transport::Channel;
@@ -38,12 +39,14 @@ pub struct Client {
     endpoints: Vec<Endpoint>,
     current: AtomicUsize,
     timeout: Duration,
+    credentials: Option<Credentials>,
 }
 
 impl Client {
     /// Connects to the first that answers. Each call takes `timeout` at most.
     pub async fn connect(target: &Target, timeout: Duration) -> Result<Self> {
-        let endpoints = target.endpoints()?;
+        let credentials = target.credentials()?;
+        let endpoints = target.endpoints(credentials.as_ref());
         let started = Instant::now();
         let mut reason = Error::unavailable("there is no manager to connect to")
             .hint("a context needs at least one manager's address");
@@ -55,6 +58,7 @@ impl Client {
                         endpoints,
                         current: AtomicUsize::new(index),
                         timeout,
+                        credentials,
                     });
                 }
                 Ok(Err(error)) => reason = error,
@@ -74,6 +78,23 @@ impl Client {
     /// Whether it speaks to this host's daemon, over its socket.
     pub fn is_local(&self) -> bool {
         self.endpoint().is_some_and(Endpoint::is_local)
+    }
+
+    /// An operator's credentials, to reach every manager directly: the context's,
+    /// or new ones from this host's manager, good for `valid_for`.
+    pub async fn credentials(&self, name: &str, valid_for: Duration) -> Result<Credentials> {
+        if let Some(credentials) = &self.credentials {
+            return Ok(credentials.clone());
+        }
+        let mut request = tonic::Request::new(IssueOperatorRequest {
+            name: name.to_owned(),
+            valid_for_ns: i64::try_from(valid_for.as_nanos()).unwrap_or(i64::MAX),
+        });
+        request.set_timeout(self.timeout);
+        let mut local = self.local("an operator's certificate")?;
+        let issued = local.issue_operator(request).await?.into_inner();
+        Credentials::from_pem(&issued.cert_pem, &issued.key_pem, &issued.root_pem)
+            .map_err(|e| Error::internal(format!("the certificate cannot be used: {e}")))
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

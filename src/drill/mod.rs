@@ -15,7 +15,7 @@ use skep_proto::v1::control_client::ControlClient;
 use tonic::transport::Channel;
 
 pub use check::{Survivors, plan};
-pub use report::{Report, json, text};
+pub use report::{Report, json, summary, text};
 pub use round::run;
 
 /// How the leader ends.

@@ -231,6 +231,45 @@ pub fn text(report: &Report, columns: usize) -> String {
     out
 }
 
+/// Several rounds on a few lines: least, median and most of each figure.
+pub fn summary(reports: &[Report]) -> String {
+    let mut out = format!("{} rounds (median, least to most)\n", reports.len());
+    type Figure = fn(&Report) -> Option<Duration>;
+    let figures: [(&str, Figure); 4] = [
+        ("new leader after", |r| r.new_leader_after),
+        ("first write after", |r| r.first_write_after),
+        ("first read after", |r| r.first_read_after),
+        ("longest gap", |r| {
+            r.clients.iter().map(|c| c.longest_gap).max()
+        }),
+    ];
+    for (name, figure) in figures {
+        let mut times: Vec<Duration> = reports.iter().filter_map(figure).collect();
+        times.sort();
+        if let (Some(least), Some(most), Some(median)) =
+            (times.first(), times.last(), times.get(times.len() / 2))
+        {
+            let _ = writeln!(
+                out,
+                "  {name:<18} {} ({} to {})",
+                show(*median),
+                show(*least),
+                show(*most)
+            );
+        }
+    }
+    let lost: usize = reports.iter().map(|r| r.writes_lost).sum();
+    let acknowledged: usize = reports.iter().map(|r| r.writes_acknowledged).sum();
+    let changed: usize = reports.iter().map(|r| r.tasks_changed).sum();
+    let _ = writeln!(
+        out,
+        "  {:<18} {lost} of {acknowledged} acknowledged",
+        "writes lost"
+    );
+    let _ = writeln!(out, "  {:<18} {changed}", "tasks changed");
+    out
+}
+
 fn show(d: Duration) -> String {
     let ms = d.as_secs_f64() * 1000.0;
     if ms < 1000.0 {
