@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod daemon;
 pub mod drill;
 pub mod format;
 pub mod shape;

@@ -6,6 +6,7 @@
 mod completion;
 mod context;
 mod converge;
+mod drill;
 mod error;
 mod events;
 mod explain;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use skep_proto::Error;
+use tokio::runtime::Builder;
 
 pub use error::{CommandError, CommandResult, Exit};
 pub use session::{Connection, Session};
@@ -87,6 +89,10 @@ enum Command {
     Version(version::Args),
     Events(events::Args),
     Explain(explain::Args),
+    /// Try out what the swarm is for
+    #[command(subcommand)]
+    Drill(drill::Command),
+    Daemon(crate::daemon::Args),
     Completion(completion::Args),
 }
 
@@ -106,7 +112,11 @@ pub fn main() -> ExitCode {
         }
     };
     let mut ui = Ui::standard(cli.color);
-    let result = block_on(run(cli, &mut ui));
+    let mut threads = match cli.command {
+        Command::Daemon(_) | Command::Drill(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let result = block_on(&mut threads, run(cli, &mut ui));
     let result = result.and_then(|()| Ok(ui.flush()?));
     ExitCode::from(conclude(&mut ui, result) as u8)
 }
@@ -125,8 +135,8 @@ fn conclude(ui: &mut Ui, result: CommandResult) -> Exit {
     }
 }
 
-fn block_on(future: impl Future<Output = CommandResult>) -> CommandResult {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn block_on(threads: &mut Builder, future: impl Future<Output = CommandResult>) -> CommandResult {
+    let runtime = threads
         .enable_all()
         .build()
         .map_err(|e| Error::internal(format!("cannot start: {e}")))?;
@@ -148,6 +158,8 @@ async fn run(cli: Cli, ui: &mut Ui) -> CommandResult {
         Command::Version(args) => version::run(args, ui, &session).await,
         Command::Events(args) => events::run(args, ui, &session).await,
         Command::Explain(args) => explain::run(args, ui, &session).await,
+        Command::Drill(command) => drill::run(command, ui, &session).await,
+        Command::Daemon(args) => Ok(crate::daemon::run(args).await?),
         Command::Completion(args) => completion::run(&args, ui),
     }
 }

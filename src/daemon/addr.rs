@@ -91,16 +91,20 @@ fn split<'a>(text: &'a str, field: &str) -> Result<(&'a str, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or_else(|| bad("lacks a ]"))?;
         return match port.strip_prefix(':') {
-            Some(port) => Ok((host, Some(parse_port(port).ok_or_else(|| bad("has no valid port"))?))),
+            Some(port) => Ok((
+                host,
+                Some(parse_port(port).ok_or_else(|| bad("has no valid port"))?),
+            )),
             None if port.is_empty() => Ok((host, None)),
             None => Err(bad("has something after the ]")),
         };
     }
     match text.rsplit_once(':') {
         None => Ok((text, None)),
-        Some((host, port)) if !host.is_empty() && !host.contains(':') => {
-            Ok((host, Some(parse_port(port).ok_or_else(|| bad("has no valid port"))?)))
-        }
+        Some((host, port)) if !host.is_empty() && !host.contains(':') => Ok((
+            host,
+            Some(parse_port(port).ok_or_else(|| bad("has no valid port"))?),
+        )),
         Some(_) => Err(bad("is no address")),
     }
 }
@@ -133,7 +137,9 @@ fn resolve(host: &str, field: &str, interfaces: &[Interface]) -> Result<IpAddr> 
             let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
             Error::invalid(
                 field,
-                format!("{host} is no address, no interface of this host and no name that resolves"),
+                format!(
+                    "{host} is no address, no interface of this host and no name that resolves"
+                ),
             )
             .hint(format!("interfaces here: {}", names.join(", ")))
         })
@@ -149,11 +155,10 @@ fn only_address(interfaces: &[Interface]) -> Result<IpAddr> {
         pick = candidates.iter().collect();
     }
     match pick.as_slice() {
-        [] => Err(Error::invalid(
-            "advertise-addr",
-            "could not find the system's IP address",
-        )
-        .hint("specify one with --advertise-addr")),
+        [] => Err(
+            Error::invalid("advertise-addr", "could not find the system's IP address")
+                .hint("specify one with --advertise-addr"),
+        ),
         [one] => Ok(one.ip),
         [first, second, ..] => Err(Error::invalid(
             "advertise-addr",

@@ -8,6 +8,9 @@ use skep_proto::{Code, Error, Result};
 /// Where the file is looked for when none is named; it need not exist there.
 const DEFAULT_FILE: &str = "/etc/skep/skep.toml";
 
+/// What Raft says of each of its steps is for those who debug Raft.
+const LOG_LEVEL: &str = "info,openraft=warn";
+
 /// Run this host's daemon
 ///
 /// Every setting may also stand in the configuration file, under the flag's
@@ -44,6 +47,14 @@ pub struct Args {
     /// Log lines as text or json
     #[arg(long, value_name = "FORMAT", env = "SKEP_LOG_FORMAT")]
     pub log_format: Option<String>,
+    /// Issue node certificates that live this many seconds, to see them renewed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "SKEP_CERT_EXPIRY_SECONDS",
+        hide = true
+    )]
+    pub cert_expiry_seconds: Option<u32>,
 }
 
 /// The file, with the flags' names as keys.
@@ -82,6 +93,8 @@ pub struct Settings {
     pub log_level: String,
     /// JSON lines instead of text.
     pub log_json: bool,
+    /// How long node certificates live, ns, instead of what the swarm says.
+    pub cert_expiry_ns: Option<i64>,
 }
 
 impl Settings {
@@ -133,11 +146,15 @@ impl Settings {
                 .or(file.listen_addr)
                 .unwrap_or_else(|| "0.0.0.0:2377".into()),
             advertise_addr: args.advertise_addr.or(file.advertise_addr),
-            log_level: args
-                .log_level
-                .or(file.log_level)
-                .unwrap_or_else(|| "info".into()),
+            log_level: match args.log_level.or(file.log_level) {
+                Some(level) if level == "info" => LOG_LEVEL.into(),
+                Some(level) => level,
+                None => LOG_LEVEL.into(),
+            },
             log_json,
+            cert_expiry_ns: args
+                .cert_expiry_seconds
+                .map(|seconds| i64::from(seconds.max(5)) * 1_000_000_000),
         })
     }
 }

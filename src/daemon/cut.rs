@@ -34,13 +34,18 @@ pub async fn cut(port: u16, duration: Duration) -> Result<()> {
 /// Removes what a cut has left, if anything: also done when a daemon starts.
 pub async fn heal() -> Result<()> {
     // Adding before deleting makes the deletion succeed whether it is there or not.
-    nft(&format!("add table inet {TABLE}\ndelete table inet {TABLE}\n")).await
+    nft(&format!(
+        "add table inet {TABLE}\ndelete table inet {TABLE}\n"
+    ))
+    .await
 }
 
 async fn nft(rules: &str) -> Result<()> {
     let failed = |why: String| {
-        Error::precondition(format!("nft cannot change this host's packet filter: {why}"))
-            .hint("a cut needs the nft command (Debian's nftables) and the right to use it")
+        Error::precondition(format!(
+            "nft cannot change this host's packet filter: {why}"
+        ))
+        .hint("a cut needs the nft command (Debian's nftables) and the right to use it")
     };
     let run = async {
         let mut child = Command::new("nft")

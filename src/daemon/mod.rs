@@ -4,6 +4,7 @@
 //! Invariant: composes and decides nothing about the swarm; what the swarm
 //! knows is asked of a manager.
 
+mod active;
 pub mod addr;
 mod args;
 mod cut;

@@ -69,7 +69,10 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 async fn stop(host: &Arc<Host>, shutdown: &CancellationToken, settings: &Settings) {
-    if tokio::time::timeout(STOP_TIMEOUT, host.stop()).await.is_err() {
+    if tokio::time::timeout(STOP_TIMEOUT, host.stop())
+        .await
+        .is_err()
+    {
         tracing::warn!("not everything stopped within {STOP_TIMEOUT:?}");
     }
     shutdown.cancel();

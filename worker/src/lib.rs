@@ -26,4 +26,5 @@ mod task;
 mod worker;
 
 pub use config::{Heartbeats, WorkerConfig, WorkerStatus};
+pub use describe::without_engine;
 pub use worker::Worker;
