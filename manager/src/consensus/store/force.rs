@@ -16,8 +16,13 @@ impl Store {
     /// leaves this manager alone in its group. It then elects itself and commits
     /// whatever its log holds. For a store that no Raft is running on.
     pub(in crate::consensus) fn force_alone(&self, me: RaftId, member: Member) -> io::Result<()> {
-        let last = self.last_log_id()?;
-        let vote = self.vote()?;
+        let (last, vote) = (self.last_log_id()?, self.vote()?);
+        if last.is_none() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "this disk holds no swarm: start without --force-new-cluster",
+            ));
+        }
         let term = last
             .map_or(0, |id| id.leader_id.term)
             .max(vote.map_or(0, |vote| vote.leader_id.term))

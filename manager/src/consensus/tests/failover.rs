@@ -41,6 +41,68 @@ async fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_managers_survive_two_leaders_one_after_the_other() {
+    let mut swarm = Swarm::of(5).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..2 {
+        let (_, names) = kill_leader_under_writes(&mut swarm, round).await;
+        acknowledged.extend(names);
+    }
+    swarm.leader().await;
+    swarm.assert_all_know(&acknowledged).await;
+    assert_eq!(swarm.alive.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_on_its_way_when_the_leader_died_happened_once_or_not_at_all() {
+    let mut swarm = Swarm::of(3).await;
+    for round in 0..3 {
+        let (leader, term) = swarm.leader().await;
+        let before = swarm.at(leader).fresh_world(by()).await.unwrap().version();
+        let mut on_their_way = Vec::new();
+        for n in 0..50 {
+            let put = super::put_node(&format!("{round}.{n}"));
+            let proposed = swarm.at(leader).submit(&put, term).await.unwrap();
+            on_their_way.push(tokio::spawn(proposed.applied()));
+        }
+        swarm.kill(leader);
+        let mut acknowledged = 0;
+        for (n, proposed) in on_their_way.into_iter().enumerate() {
+            if proposed.await.unwrap().is_ok() {
+                // In the order in which they were submitted.
+                assert_eq!(acknowledged, n);
+                acknowledged = n + 1;
+            }
+        }
+        let (new, _) = swarm.leader().await;
+        let world = swarm.at(new).fresh_world(by()).await.unwrap();
+        let kept = (0..50).filter(|n| world.node(&format!("{round}.{n}")).is_some());
+        let kept: Vec<_> = kept.collect();
+        assert!(kept.len() >= acknowledged);
+        assert_eq!(kept, (0..kept.len()).collect::<Vec<_>>());
+        assert_eq!(world.version(), before + kept.len() as u64);
+        swarm.start(leader).await;
+        swarm.leader().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_anywhere_see_every_write_before_them() {
+    let swarm = Swarm::of(3).await;
+    for n in 0..10 {
+        let name = format!("n{n}");
+        swarm.write(&name).await;
+        let reads = swarm
+            .alive
+            .values()
+            .flat_map(|manager| (0..100).map(|_| manager.consensus.fresh_world(by())));
+        for world in futures_util::future::join_all(reads).await {
+            assert!(world.unwrap().node(&name).is_some());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_stops_in_order_hands_over_first() {
     let mut swarm = Swarm::of(3).await;
     let (old, _) = swarm.leader().await;
@@ -150,25 +212,31 @@ async fn a_leader_that_nobody_answers_does_not_claim_to_lead() {
     assert!(given_up.await.is_ok());
 }
 
-/// Prints how long writes stop when the leader is killed; a measurement, not a
-/// test: `cargo test -p skep-manager --lib takeover_times -- --ignored --nocapture`.
+/// Prints how long writes stop when the leader is killed, and when it hands over;
+/// a measurement, not a test:
+/// `cargo test -p skep-manager --lib takeover_times -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn takeover_times() {
-    let mut gaps = Vec::new();
+    let (mut killed, mut handed_over) = (Vec::new(), Vec::new());
     let mut swarm = Swarm::of(3).await;
-    for round in 0..20 {
+    for round in 0..30 {
         let (dead, _) = swarm.leader().await;
         let (gap, acknowledged) = kill_leader_under_writes(&mut swarm, round).await;
         swarm.assert_all_know(&acknowledged).await;
         swarm.start(dead).await;
-        swarm.leader().await;
-        gaps.push(gap);
+        let (leader, _) = swarm.leader().await;
+        let mut seen = swarm.at(leader).core.evidence.watch();
+        seen.wait_for(|seen| seen.is_up(dead)).await.unwrap();
+        killed.push(gap);
+        let begun = Instant::now();
+        swarm.at(leader).transfer_away(by()).await.unwrap();
+        swarm.write(&format!("handed{round}")).await;
+        handed_over.push(begun.elapsed());
     }
-    gaps.sort();
-    println!(
-        "median {:?}, worst {:?}",
-        gaps[gaps.len() / 2],
-        gaps[gaps.len() - 1]
-    );
+    for (what, times) in [("killed", &mut killed), ("handed over", &mut handed_over)] {
+        times.sort();
+        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{what}: median {median:?}, worst {worst:?}");
+    }
 }

@@ -62,6 +62,23 @@ async fn a_survivor_can_go_on_alone_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_a_swarm_founds_none_by_force() {
+    let swarm = Swarm::of(1).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = crate::consensus::Config::new(
+        dir.path().to_owned(),
+        7,
+        "node7".into(),
+        "127.0.0.1:1".into(),
+        swarm.authority.credentials("node7", "swarm-manager"),
+    );
+    config.force_new_cluster = true;
+    let refused = crate::consensus::Consensus::start(config).await;
+    let error = refused.map(|_| ()).unwrap_err();
+    assert!(error.message.contains("holds no swarm"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_failed_is_told_and_the_others_go_on() {
     let swarm = Swarm::of(3).await;
     let (leader, _) = swarm.leader().await;
