@@ -102,6 +102,15 @@ async fn an_end_and_a_refusal_are_told_in_words() {
     let worker = host.worker().await;
     host.leader.put(task("done", "exit 0"));
     host.leader.put(task("three", "exit 3"));
+    let mut hungry = task("hungry", "tail /dev/zero");
+    hungry.spec.as_mut().unwrap().resources = Some(ResourceRequirements {
+        limits: Some(ResourceLimits {
+            memory_bytes: 16 << 20,
+            ..ResourceLimits::default()
+        }),
+        reservations: None,
+    });
+    host.leader.put(hungry);
     let mut missing = task("missing", "exit 0");
     container(&mut missing).command = vec!["/bin/nothing".into()];
     host.leader.put(missing);
@@ -120,6 +129,13 @@ async fn an_end_and_a_refusal_are_told_in_words() {
     host.leader.until_state("done", TaskState::Complete).await;
     host.leader.until_state("three", TaskState::Failed).await;
     assert_eq!(host.leader.status("three").error, "task: non-zero exit (3)");
+    host.leader.until_state("hungry", TaskState::Failed).await;
+    let hungry = host.leader.status("hungry");
+    assert_eq!(
+        hungry.error,
+        "task: non-zero exit (137): killed by the OOM killer"
+    );
+    assert!(hungry.container.unwrap().oom_killed);
     host.leader.until_state("missing", TaskState::Failed).await;
     let error = host.leader.status("missing").error;
     assert!(error.contains("/bin/nothing"), "{error}");
@@ -195,10 +211,40 @@ async fn many_tasks_run_each_once() {
     for id in &ids {
         host.leader.until_state(id, TaskState::Running).await;
     }
-    eprintln!("20 tasks run after {:?}", start.elapsed());
-    assert_eq!(host.engine.containers().await.len(), 20);
+    let taken = start.elapsed();
+    let straight = straight(&host, 20).await;
+    eprintln!(
+        "20 tasks run after {taken:?}, 20 containers straight through the engine {straight:?}"
+    );
+    assert!(taken < straight * 3, "{taken:?} against {straight:?}");
     let worker_left = worker.leave(Duration::from_secs(60)).await;
     worker_left.unwrap();
-    assert!(host.engine.containers().await.is_empty());
+    let left = host.engine.containers().await;
+    assert!(left.iter().all(|c| !c.0.starts_with("web.")), "{left:?}");
     host.leader.until("goodbye", |seen| seen.said_goodbye).await;
+}
+
+/// How long the engine itself takes for so many containers, eight at a time.
+async fn straight(host: &Host, count: usize) -> Duration {
+    use futures_util::StreamExt;
+    let docker = host.engine.docker().await;
+    let start = std::time::Instant::now();
+    futures_util::stream::iter(0..count)
+        .for_each_concurrent(8, |n| {
+            let docker = docker.clone();
+            async move {
+                let body = bollard::models::ContainerCreateBody {
+                    image: Some(IMAGE.into()),
+                    cmd: Some(["/bin/sh", "-c", SERVE].map(str::to_owned).to_vec()),
+                    ..Default::default()
+                };
+                let options = bollard::query_parameters::CreateContainerOptionsBuilder::default()
+                    .name(&format!("straight{n}"))
+                    .build();
+                let made = docker.create_container(Some(options), body).await.unwrap();
+                docker.start_container(&made.id, None).await.unwrap();
+            }
+        })
+        .await;
+    start.elapsed()
 }

@@ -242,7 +242,7 @@ impl Runtime for DockerRuntime {
         filters.insert("type", vec!["container".to_owned()]);
         filters.insert(
             "event",
-            ["start", "die", "oom", "destroy", "health_status"]
+            ["die", "oom", "destroy", "health_status"]
                 .map(str::to_owned)
                 .to_vec(),
         );
