@@ -12,10 +12,14 @@ mod files;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prost::Message;
 use skep_proto::v1::{Assignment, ManagerPeer, TaskStatus};
 use tokio::sync::Notify;
+
+/// Between two tries of what cannot be written.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What is kept of one task.
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +56,8 @@ struct Pending {
     known: Option<Known>,
     /// What was last put, to leave out what changes nothing.
     last: BTreeMap<String, Stored>,
+    /// The last writing failed, which is said once.
+    is_failing: bool,
 }
 
 /// The worker's folder. Writing is done by [`Store::run`]; what is put between
@@ -139,33 +145,48 @@ impl Store {
         loop {
             self.changed.notified().await;
             let store = self.clone();
-            let _ = tokio::task::spawn_blocking(move || store.flush()).await;
+            let written = tokio::task::spawn_blocking(move || store.flush()).await;
+            if matches!(written, Ok(false)) {
+                tokio::time::sleep(RETRY).await;
+                self.changed.notify_one();
+            }
         }
     }
 
-    /// Writes what was put and is not written yet.
-    pub fn flush(&self) {
+    /// Writes what was put and is not written yet. What cannot be written is
+    /// kept for the next time; `false` when there is such.
+    pub fn flush(&self) -> bool {
         let (tasks, known) = {
             let mut pending = self.lock();
             (std::mem::take(&mut pending.tasks), pending.known.take())
         };
+        let mut failed = None;
         for (task_id, stored) in tasks {
             let written = match &stored {
                 Some(stored) => files::write_task(&self.folder, &task_id, &stored.encode_to_vec()),
                 None => files::remove_task(&self.folder, &task_id),
             };
             if let Err(error) = written {
-                tracing::error!(task = task_id, %error, folder = %self.folder.display(),
-                    "cannot keep a task on disk: it runs, and the leader has to name it again \
-                     after a restart of the agent");
+                failed = Some(error);
+                self.lock().tasks.entry(task_id).or_insert(stored);
             }
         }
         if let Some(known) = known
             && let Err(error) = files::write_known(&self.folder, &known.encode_to_vec())
         {
-            tracing::error!(%error, folder = %self.folder.display(),
-                "cannot keep the managers' addresses on disk");
+            failed = Some(error);
+            self.lock().known.get_or_insert(known);
         }
+        let is_new = !std::mem::replace(&mut self.lock().is_failing, failed.is_some());
+        if let Some(error) = &failed
+            && is_new
+        {
+            tracing::error!(%error, folder = %self.folder.display(),
+                "the worker cannot keep its tasks on disk and goes on trying: they run, but \
+                 after a restart of the agent they wait for a leader; free some space, or make \
+                 the folder writable");
+        }
+        failed.is_none()
     }
 
     /// Removes everything: this host left the swarm.
@@ -235,6 +256,18 @@ mod tests {
         store.forget("a");
         store.flush();
         assert!(Store::open(folder.path()).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, ..) = Store::open(folder.path()).unwrap();
+        std::fs::remove_dir(folder.path().join("tasks")).unwrap();
+        store.put(&assignment("a", ""), &running());
+        assert!(!store.flush());
+        std::fs::create_dir(folder.path().join("tasks")).unwrap();
+        assert!(store.flush());
+        assert_eq!(Store::open(folder.path()).unwrap().1.len(), 1);
     }
 
     #[test]

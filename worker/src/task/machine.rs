@@ -243,6 +243,13 @@ impl Machine {
         }
     }
 
+    /// The engine does not answer, so that an operation under way will take long.
+    pub fn engine_away(&mut self, why: &str, now_ns: i64) {
+        if self.busy.is_some() && self.status.state() < TaskState::Running {
+            self.say(&format!("waiting: {why}"), now_ns);
+        }
+    }
+
     /// What to do next. An operation that it names is under way from then on.
     pub fn next(&mut self, now_ns: i64) -> Next {
         if self.busy.is_some() {
@@ -466,6 +473,8 @@ impl Machine {
                 self.retries = self.retries.saturating_add(1);
             }
             (Operation::Create | Operation::Pull, error) => {
+                // An answer that says no is not always true: look once more.
+                self.container = Container::Unknown;
                 let what = if operation == Operation::Pull {
                     "image cannot be pulled"
                 } else {

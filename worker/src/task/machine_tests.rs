@@ -105,9 +105,9 @@ fn a_container_removed_by_hand_fails_its_task() {
     );
     assert_eq!(machine.next(1), Next::Idle);
     assert_eq!(machine.status().state(), TaskState::Failed);
-    assert!(
-        machine.status().error.contains("web.1.t was removed")
-            || machine.status().error.contains("removed")
+    assert_eq!(
+        machine.status().error,
+        "container web.1.t was removed from outside the swarm"
     );
 }
 
@@ -189,7 +189,7 @@ fn a_start_error_fails_and_a_create_error_rejects() {
     let refused = || Outcome::Failed(RuntimeError::Refused("exec: no".into()));
     let mut machine = Machine::assigned(assignment(TaskState::Running), false);
     drive(&mut machine, vec![(Operation::Create, refused())]);
-    assert_eq!(machine.next(1), Next::Idle);
+    assert_eq!(machine.next(1), Next::Run(Operation::Inspect));
     assert_eq!(machine.status().state(), TaskState::Rejected);
 
     let mut machine = Machine::assigned(assignment(TaskState::Running), false);
@@ -329,6 +329,8 @@ enum Luck {
     /// It is not done, and the answer is lost.
     Lost,
     Refused,
+    /// It is done, and the answer says that it cannot be.
+    DoneYetRefused,
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
@@ -337,6 +339,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
         1 => Just(Luck::DoneUnheard),
         1 => Just(Luck::Lost),
         1 => Just(Luck::Refused),
+        1 => Just(Luck::DoneYetRefused),
     ];
     let desired = prop_oneof![
         Just(TaskState::Ready),
@@ -416,6 +419,9 @@ impl Host {
         let done = self.act(operation);
         match luck {
             Luck::DoneUnheard => lost(),
+            Luck::DoneYetRefused if operation != Operation::Inspect => {
+                Outcome::Failed(RuntimeError::Refused("no".into()))
+            }
             _ => done,
         }
     }

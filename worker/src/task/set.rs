@@ -2,7 +2,7 @@
 //! the machines, runs what they ask for, one operation per task at a time, and
 //! puts what they say on the board and on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,8 +184,11 @@ impl<R: Runtime> Tasks<R> {
                 if *self.engine_error.borrow() != error {
                     tracing::warn!(%error, "the engine cannot be used");
                 }
+                for entry in self.entries.values_mut() {
+                    entry.machine.engine_away(&error, now_ns());
+                }
                 self.engine_error.send_replace(error);
-                Vec::new()
+                self.entries.keys().cloned().collect()
             }
             Input::Engine(None) => {
                 self.engine_error.send_replace(String::new());
@@ -219,8 +222,9 @@ impl<R: Runtime> Tasks<R> {
         }
         let mut touched: Vec<String> = change.remove.clone();
         if change.full {
-            let named = |id: &String| change.put.iter().any(|a| a.task_id == *id);
-            touched.extend(self.entries.keys().filter(|id| !named(id)).cloned());
+            let named: BTreeSet<&str> = change.put.iter().map(|a| a.task_id.as_str()).collect();
+            let unnamed = |id: &&String| !named.contains(id.as_str());
+            touched.extend(self.entries.keys().filter(unnamed).cloned());
         }
         for task_id in &touched {
             if let Some(entry) = self.entries.get_mut(task_id) {
