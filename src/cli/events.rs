@@ -1,5 +1,7 @@
 //! `skep events`
 
+use std::time::Duration;
+
 use skep_proto::names::Words;
 use skep_proto::v1::{Event, FilterTerm, WatchRequest};
 use skep_proto::{Code, Result};
@@ -9,6 +11,9 @@ use crate::client::understand;
 use crate::format::Template;
 use crate::shape;
 use crate::ui::{Ui, human};
+
+/// Before a stream that ended is asked for again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Show what happens in the swarm from now on
 #[derive(Debug, clap::Args)]
@@ -57,6 +62,7 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
             return Err(error.into());
         }
         ui.warning(&format!("{error}; some events may be missing"));
+        tokio::time::sleep(PAUSE).await;
         events = client.watch(watch.clone()).await?;
     }
 }

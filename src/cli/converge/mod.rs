@@ -38,16 +38,34 @@ pub struct Waiting {
     /// Give up waiting after this long without progress; 0 waits for ever
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse::duration)]
     converge_timeout: i64,
-    /// Going back is what is wanted.
     #[arg(skip)]
-    rollback: bool,
+    goal: Goal,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Goal {
+    /// Tasks of the newest template; one that was taken back has failed.
+    #[default]
+    Update,
+    /// The template of before.
+    Rollback,
+    /// So many tasks, of whatever template: an update may be under way, or paused.
+    Scale,
 }
 
 impl Waiting {
     /// For a rollback that was asked for.
     #[must_use]
     pub fn for_rollback(mut self) -> Self {
-        self.rollback = true;
+        self.goal = Goal::Rollback;
+        self
+    }
+
+    /// For a number of replicas that was asked for.
+    #[must_use]
+    pub fn for_scale(mut self) -> Self {
+        self.goal = Goal::Scale;
         self
     }
 
@@ -107,7 +125,7 @@ async fn follow(
         most_running: 0,
     };
     loop {
-        let (service, view) = look(client, id).await?;
+        let (service, view) = look(client, id, waiting.goal).await?;
         view.show(progress);
         if let Some(result) = wait.judge(progress, &service, &view, waiting) {
             return explained(client, &service, result).await;
@@ -116,7 +134,7 @@ async fn follow(
     }
 }
 
-async fn look(client: &Client, id: &str) -> Result<(Service, View)> {
+async fn look(client: &Client, id: &str, goal: Goal) -> Result<(Service, View)> {
     let service = client.service(id);
     let tasks = client.tasks(vec![term("service", id)]);
     let nodes = client.nodes(Vec::new());
@@ -125,7 +143,7 @@ async fn look(client: &Client, id: &str) -> Result<(Service, View)> {
             Code::NotFound => error.hint("it was removed while its tasks were waited for"),
             _ => error,
         })?;
-    let view = View::new(&service, &tasks, &nodes);
+    let view = View::new(&service, &tasks, &nodes, goal == Goal::Scale);
     Ok((service, view))
 }
 
@@ -154,7 +172,9 @@ impl Wait {
     ) -> Option<CommandResult> {
         let name = service.name();
         let status = service.update_status.as_ref();
-        if let Some(error) = paused(name, status) {
+        if waiting.goal != Goal::Scale
+            && let Some(error) = paused(name, status)
+        {
             return Some(Err(CommandError::new(Exit::NotConverged, error)));
         }
         let now = Instant::now();
@@ -166,7 +186,11 @@ impl Wait {
                 progress.footer(&format!("verify: Service {name} converged"));
                 return Some(rolled_back(name, status, waiting));
             }
-            let left = (monitor - stable).as_secs() + 1;
+            // A line per second would be noise in a log.
+            let left = match progress.is_live() {
+                true => (monitor - stable).as_secs() + 1,
+                false => monitor.as_secs().max(1),
+            };
             progress.footer(&format!(
                 "verify: Waiting {left} seconds to verify that tasks are stable..."
             ));
@@ -208,8 +232,16 @@ fn monitor(service: &Service, view: &View) -> Duration {
         return Duration::ZERO;
     }
     let spec = service.spec.as_ref();
-    let ns = spec
-        .and_then(|s| s.update.as_ref()?.monitor_ns)
+    let config = spec.and_then(|s| {
+        if view.is_rollback() {
+            s.rollback
+        } else {
+            s.update
+        }
+    });
+    let ns = config
+        .and_then(|c| c.monitor_ns)
+        .filter(|ns| *ns > 0)
         .unwrap_or(MONITOR_NS);
     Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
 }
@@ -233,7 +265,7 @@ fn paused(name: &str, status: Option<&UpdateStatus>) -> Option<Error> {
 fn rolled_back(name: &str, status: Option<&UpdateStatus>, waiting: &Waiting) -> CommandResult {
     match status {
         Some(status)
-            if !waiting.rollback
+            if waiting.goal == Goal::Update
                 && matches!(
                     status.state(),
                     State::RollbackStarted | State::RollbackCompleted

@@ -46,13 +46,15 @@ struct Slot {
 }
 
 impl View {
-    /// Of a service with all its tasks, and all nodes.
-    pub fn new(service: &Service, tasks: &[Task], nodes: &[Node]) -> Self {
+    /// Of a service with all its tasks, and all nodes; `any_template`: tasks
+    /// count whatever they were made from.
+    pub fn new(service: &Service, tasks: &[Task], nodes: &[Node], any_template: bool) -> Self {
         let is_global = service.is_global();
         let node = |id: &str| nodes.iter().find(|n| n.id() == id);
         let hostname = |id: &str| node(id).map_or(id, Node::hostname).to_owned();
         let mut by_slot: BTreeMap<(u64, String), Vec<&Task>> = BTreeMap::new();
-        for task in tasks.iter().filter(|t| is_up_to_date(service, t)) {
+        let counts = |task: &&Task| any_template || is_up_to_date(service, task);
+        for task in tasks.iter().filter(counts) {
             let on = if task.slot == 0 {
                 task.node_id.clone()
             } else {
@@ -116,6 +118,11 @@ impl View {
     /// Nothing is wanted.
     pub fn is_empty(&self) -> bool {
         self.wanted == 0
+    }
+
+    /// What is under way goes back to the template of before.
+    pub fn is_rollback(&self) -> bool {
+        self.is_rollback
     }
 
     /// Tasks that run as they should.
@@ -294,7 +301,7 @@ mod tests {
     use skep_proto::v1::{Placement, UpdateStatus, Verdict, service_spec::Mode};
 
     fn view(service: &Service, tasks: &[Task]) -> View {
-        View::new(service, tasks, &[node("n1", "alpha", None)])
+        View::new(service, tasks, &[node("n1", "alpha", None)], false)
     }
 
     fn running(id: &str, slot: u64) -> Task {
@@ -328,7 +335,7 @@ mod tests {
         if let Some(status) = &mut lost.status {
             status.set_state(NodeState::Down);
         }
-        assert!(!View::new(&web, &[running("a", 1)], &[lost]).is_converged());
+        assert!(!View::new(&web, &[running("a", 1)], &[lost], false).is_converged());
     }
 
     #[test]
@@ -346,6 +353,7 @@ mod tests {
         let newest = web.templates[1].task.as_mut().unwrap();
         newest.force_update = 1;
         assert!(!view(&web, &[running("a", 1)]).is_converged());
+        assert!(View::new(&web, &[running("a", 1)], &[], true).is_converged());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `skep service logs`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap_complete::ArgValueCandidates;
 use skep_proto::v1::logs_response::Item;
@@ -11,6 +12,9 @@ use crate::cli::rows::short_id;
 use crate::cli::{CommandError, CommandResult, Exit, Session, completion, parse};
 use crate::client::understand;
 use crate::ui::{Ui, human};
+
+/// Before a stream that broke is asked for again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Show what the containers of a service or a task print
 #[derive(Debug, clap::Args)]
@@ -101,7 +105,7 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
     };
     let mut lines = client.logs(request.clone()).await?;
     let mut screen = Screen::new(&args);
-    let mut newest_ns = since_ns;
+    let mut newest_ns = 0;
     let mut gaps = false;
     loop {
         // What was read is on the screen before more is waited for.
@@ -135,14 +139,9 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
                 if !args.follow || error.code() != Code::Unavailable {
                     return Err(error.into());
                 }
-                ui.warning(&format!("{error}; reading on from the next manager"));
-                lines = client
-                    .logs(LogsRequest {
-                        since_ns: newest_ns.saturating_add(1),
-                        tail: None,
-                        ..request.clone()
-                    })
-                    .await?;
+                ui.warning(&format!("{error}; some lines may be missing"));
+                tokio::time::sleep(PAUSE).await;
+                lines = client.logs(again(&request, newest_ns)).await?;
             }
         }
     }
@@ -150,6 +149,18 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
         return Err(CommandError::said(Exit::Failed));
     }
     Ok(())
+}
+
+/// The request that goes on behind the newest line that was shown.
+fn again(request: &LogsRequest, newest_ns: i64) -> LogsRequest {
+    if newest_ns == 0 {
+        return request.clone();
+    }
+    LogsRequest {
+        since_ns: newest_ns.saturating_add(1),
+        tail: None,
+        ..request.clone()
+    }
 }
 
 /// Lays lines out.
@@ -292,6 +303,19 @@ mod tests {
             printed(&["--no-trunc"]).0,
             "web.1.aaaaaaaaaaaaaaaa@alpha    | hello\n"
         );
+    }
+
+    #[test]
+    fn a_stream_that_breaks_goes_on_behind_what_was_shown() {
+        let request = LogsRequest {
+            tail: Some(0),
+            since_ns: 5,
+            follow: true,
+            ..LogsRequest::default()
+        };
+        assert_eq!(again(&request, 0), request);
+        let on = again(&request, 9);
+        assert_eq!((on.since_ns, on.tail, on.follow), (10, None, true));
     }
 
     #[test]

@@ -49,9 +49,10 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
             }
         }
     }
+    let waiting = args.waiting.for_scale();
     let mut worst = None;
     for id in &scaled {
-        if let Err(error) = converge(ui, &client, id, &args.waiting).await {
+        if let Err(error) = converge(ui, &client, id, &waiting).await {
             if let Some(said) = &error.error {
                 ui.error(said);
             }

@@ -6,7 +6,7 @@ use skep_proto::v1::{LogBatch, LogGap, LogLine, LogSource, LogsResponse};
 use super::fake::{Fate, Host};
 use crate::cli::Exit;
 
-const CREATE: &str = "service create --name web --replicas 2 --update-monitor 0s nginx";
+const CREATE: &str = "service create --name web --replicas 2 --update-monitor 1ms nginx";
 
 #[tokio::test]
 async fn a_created_service_is_waited_for() {
@@ -21,6 +21,7 @@ async fn a_created_service_is_waited_for() {
     assert_eq!(
         said.err,
         "overall progress: 2 out of 2 tasks\n1/2: running\n2/2: running\n\
+         verify: Waiting 1 seconds to verify that tasks are stable...\n\
          verify: Service web converged\n"
     );
     let said = host.skep("service ls").await;
