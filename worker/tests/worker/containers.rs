@@ -224,6 +224,48 @@ async fn many_tasks_run_each_once() {
     host.leader.until("goodbye", |seen| seen.said_goodbye).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_host_mode_is_bound_and_told() {
+    if !dockerd::is_possible() {
+        return;
+    }
+    let host = Host::with(false, true).await;
+    let worker = host.worker().await;
+    let port = |target_port, published_port, mode: PortMode| PortConfig {
+        target_port,
+        published_port,
+        mode: mode.into(),
+        ..PortConfig::default()
+    };
+    let with_ports = |task_id: &str, ports| Assignment {
+        endpoint: Some(EndpointSpec { ports }),
+        ..task(task_id, SERVE)
+    };
+    let ports = vec![
+        port(80, 18080, PortMode::Host),
+        port(81, 0, PortMode::Host),
+        port(82, 18082, PortMode::Ingress),
+    ];
+    host.leader.put(with_ports("t1", ports));
+    host.leader.until_state("t1", TaskState::Running).await;
+    let bound: Vec<(u32, bool)> = host
+        .leader
+        .status("t1")
+        .ports
+        .iter()
+        .map(|p| (p.target_port, p.published_port > 0))
+        .collect();
+    assert_eq!(bound, [(80, true), (81, true)]);
+    assert_eq!(host.leader.status("t1").ports[0].published_port, 18080);
+
+    host.leader
+        .put(with_ports("t2", vec![port(80, 18080, PortMode::Host)]));
+    host.leader.until_state("t2", TaskState::Failed).await;
+    let error = host.leader.status("t2").error;
+    assert!(error.contains("18080"), "{error}");
+    worker.stop(Duration::from_secs(5)).await.unwrap();
+}
+
 /// How long the engine itself takes for so many containers, eight at a time.
 async fn straight(host: &Host, count: usize) -> Duration {
     use futures_util::StreamExt;

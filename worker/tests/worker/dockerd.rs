@@ -17,6 +17,8 @@ pub const IMAGE: &str = "skep-test:1";
 pub struct Dockerd {
     folder: tempfile::TempDir,
     live_restore: bool,
+    /// A network namespace with a bridge for containers; else they have no network.
+    namespace: Option<String>,
     child: Option<Child>,
 }
 
@@ -35,7 +37,12 @@ pub fn is_possible() -> bool {
 }
 
 impl Dockerd {
-    pub async fn start(live_restore: bool) -> Self {
+    pub async fn start(live_restore: bool, with_network: bool) -> Self {
+        let namespace = with_network.then(|| format!("skep-test-{}", std::process::id()));
+        if let Some(name) = &namespace {
+            ip(&["netns", "add", name]);
+            ip(&["-n", name, "link", "set", "lo", "up"]);
+        }
         let folder = tempfile::Builder::new()
             .prefix("skep-engine-")
             .tempdir()
@@ -43,6 +50,7 @@ impl Dockerd {
         let mut dockerd = Self {
             folder,
             live_restore,
+            namespace,
             child: None,
         };
         dockerd.run().await;
@@ -67,7 +75,15 @@ impl Dockerd {
             .unwrap();
         let _ = std::fs::remove_file(path("docker.sock"));
         let _ = std::fs::remove_file(path("pid"));
-        let mut command = Command::new("/usr/sbin/dockerd");
+        let mut command = match &self.namespace {
+            None => Command::new("/usr/sbin/dockerd"),
+            Some(name) => {
+                let mut enter = Command::new("nsenter");
+                enter.arg(format!("--net=/run/netns/{name}"));
+                enter.arg("/usr/sbin/dockerd");
+                enter
+            }
+        };
         command
             .arg("--data-root")
             .arg(path("data"))
@@ -76,11 +92,14 @@ impl Dockerd {
             .arg("--pidfile")
             .arg(path("pid"))
             .args(["-H", &self.socket()])
-            .args(["--storage-driver", "vfs", "--bridge", "none"])
+            .args(["--storage-driver", "vfs"])
             .args(["--iptables=false", "--ip6tables=false"])
             .stdout(Stdio::from(log.try_clone().unwrap()))
             .stderr(Stdio::from(log))
             .process_group(0);
+        if self.namespace.is_none() {
+            command.args(["--bridge", "none"]);
+        }
         if self.live_restore {
             command.arg("--live-restore");
         }
@@ -225,6 +244,11 @@ impl Dockerd {
     }
 }
 
+fn ip(args: &[&str]) {
+    let done = Command::new("ip").args(args).status().unwrap();
+    assert!(done.success(), "ip {args:?}");
+}
+
 fn children(pid: i32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     std::fs::read_to_string(path)
@@ -242,6 +266,9 @@ impl Drop for Dockerd {
         }
         for pid in self.leftovers() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        if let Some(name) = &self.namespace {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
         let folder = self.folder.path().to_str().unwrap().to_owned();
         for _ in 0..20 {

@@ -45,10 +45,10 @@ struct Host {
 
 impl Host {
     async fn new() -> Self {
-        Self::with(false).await
+        Self::with(false, false).await
     }
 
-    async fn with(live_restore: bool) -> Self {
+    async fn with(live_restore: bool, with_network: bool) -> Self {
         let turn = TURN.lock().await;
         let pki = Pki::new();
         let leader = Leader::start(
@@ -57,7 +57,7 @@ impl Host {
             1,
         );
         Self {
-            engine: Dockerd::start(live_restore).await,
+            engine: Dockerd::start(live_restore, with_network).await,
             leader,
             pki,
             folder: tempfile::tempdir().unwrap(),

@@ -130,7 +130,7 @@ async fn with_live_restore_an_engine_restart_touches_no_task() {
     if !dockerd::is_possible() {
         return;
     }
-    let mut host = Host::with(true).await;
+    let mut host = Host::with(true, false).await;
     let worker = host.worker().await;
     host.leader.put(task("t1", SERVE));
     host.leader.until_state("t1", TaskState::Running).await;
