@@ -20,8 +20,10 @@ const TIMEOUT_MARGIN_MAX: Duration = Duration::from_millis(50);
 const FORWARDED_METADATA: &str = "skep-forwarded";
 
 /// One call: allowed, and with an end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Call {
+    /// Who makes it.
+    pub caller: Caller,
     /// By when to answer.
     pub deadline: Instant,
     /// It comes from another manager, on behalf of somebody that it let in.
@@ -40,6 +42,7 @@ impl Call {
         let metadata = request.metadata();
         Ok(Self {
             deadline: Instant::now() + timeout(metadata)?,
+            caller,
             from_manager,
             forwarded: from_manager && metadata.contains_key(FORWARDED_METADATA),
         })

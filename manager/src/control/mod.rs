@@ -15,6 +15,7 @@ pub mod read;
 pub mod redact;
 pub mod resolve;
 mod service;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod verbs;

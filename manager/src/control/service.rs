@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use skep_proto::objects::Identified;
 use skep_proto::v1::control_server::{Control, ControlServer};
@@ -22,6 +21,7 @@ use super::parts::Parts;
 use super::prepare::prepare;
 use super::quorum::check_demotion;
 use super::read::{self, View};
+use super::stream::{Ending, until};
 use super::watch::Watcher;
 use super::{redact, resolve};
 use crate::state::World;
@@ -120,6 +120,14 @@ impl ControlService {
         Ok(explanation)
     }
 
+    fn ending(&self, call: &Call) -> Ending {
+        Ending {
+            follow: self.parts.follow.clone(),
+            caller: call.caller.clone(),
+            shutdown: self.parts.shutdown.clone(),
+        }
+    }
+
     fn slot(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
         self.streams.clone().try_acquire_owned().map_err(|_| {
             Error::new(
@@ -198,19 +206,14 @@ impl Control for ControlService {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.call(&request)?;
-        let parts = &self.parts;
+        let call = self.call(&request)?;
         let watcher = Watcher::new(
-            parts.follow.clone(),
-            &parts.node_id,
+            self.parts.follow.clone(),
+            &self.parts.node_id,
             request.get_ref(),
-            parts.shutdown.clone(),
-            self.slot()?,
         )?;
-        let events = watcher
-            .into_stream()
-            .map(|event| event.map_err(Status::from));
-        Ok(Response::new(events.boxed()))
+        let events = until(watcher.into_stream(), self.ending(&call), self.slot()?);
+        Ok(Response::new(events))
     }
 
     async fn explain(
@@ -237,13 +240,7 @@ impl Control for ControlService {
             asked.reference = service_or_task(&world, &asked.reference)?;
         }
         let lines = self.parts.logs.logs(asked, call.forwarded).await?;
-        let lines = lines
-            .map(move |line| {
-                let _held = &slot;
-                line.map_err(Status::from)
-            })
-            .take_until(self.parts.shutdown.clone().cancelled_owned());
-        Ok(Response::new(lines.boxed()))
+        Ok(Response::new(until(lines, self.ending(&call), slot)))
     }
 
     async fn end_manager(

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::stream::{self, Stream};
+use skep_proto::Result;
 use skep_proto::v1::{Event, WatchRequest};
-use skep_proto::{Error, Result};
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use super::call::now_ns;
 use super::read::{EventFilter, Happened, events, leader_events};
+use super::stream::stopping;
 use crate::seam::{Follow, Leadership};
 use crate::state::Applied;
 
@@ -24,8 +24,6 @@ pub(super) struct Watcher {
     leader: String,
     filter: EventFilter,
     ready: VecDeque<Event>,
-    shutdown: CancellationToken,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl Watcher {
@@ -34,8 +32,6 @@ impl Watcher {
         follow: Arc<dyn Follow>,
         self_node_id: &str,
         request: &WatchRequest,
-        shutdown: CancellationToken,
-        slot: OwnedSemaphorePermit,
     ) -> Result<Self> {
         let applied = follow.applied();
         let mut leadership = follow.leadership();
@@ -53,12 +49,10 @@ impl Watcher {
             leader,
             filter,
             ready: VecDeque::new(),
-            shutdown,
-            _slot: slot,
         })
     }
 
-    /// The events, until the caller goes or this manager stops.
+    /// The events, until this manager stops.
     pub fn into_stream(self) -> impl Stream<Item = Result<Event>> + Send + 'static {
         stream::unfold(Some(self), |watcher| async move {
             let mut watcher = watcher?;
@@ -76,7 +70,6 @@ impl Watcher {
             }
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return Err(stopping()),
                 applied = self.applied.recv() => match applied {
                     Ok(applied) => self.take(events(&applied)),
                     Err(RecvError::Lagged(missed)) => return Ok(self.gap(missed)),
@@ -128,8 +121,4 @@ fn leader_of(leadership: &Leadership) -> String {
         .as_ref()
         .map(|l| l.node_id.clone())
         .unwrap_or_default()
-}
-
-fn stopping() -> Error {
-    Error::unavailable("this manager is shutting down").hint("watch again, at another manager")
 }

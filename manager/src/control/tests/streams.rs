@@ -42,13 +42,7 @@ async fn a_watcher_sees_what_is_committed_after_its_call_in_order() {
 #[tokio::test]
 async fn a_watcher_that_was_too_slow_is_told_so() {
     let lab = lab().await;
-    let slot = Arc::new(tokio::sync::Semaphore::new(1))
-        .acquire_owned()
-        .await
-        .unwrap();
-    let request = WatchRequest::default();
-    let watcher =
-        watch::Watcher::new(lab.memory.clone(), "", &request, lab.shutdown.clone(), slot).unwrap();
+    let watcher = watch::Watcher::new(lab.memory.clone(), "", &WatchRequest::default()).unwrap();
     for i in 0..10 {
         lab.memory.commit(&create(&format!("s{i}"))).unwrap();
     }
@@ -67,7 +61,7 @@ async fn a_watcher_that_was_too_slow_is_told_so() {
 }
 
 #[tokio::test]
-async fn followed_logs_end_when_the_manager_stops() {
+async fn followed_logs_break_off_when_the_manager_stops() {
     let lab = lab().await;
     let mut client = lab.local().await;
     client.write(create("web")).await.unwrap();
@@ -85,11 +79,43 @@ async fn followed_logs_end_when_the_manager_stops() {
             .is_some()
     );
     lab.shutdown.cancel();
-    assert!(
-        tokio::time::timeout(WAIT, lines.message())
-            .await
-            .unwrap()
-            .unwrap()
-            .is_none()
+    let end = tokio::time::timeout(WAIT, lines.message()).await.unwrap();
+    assert_eq!(
+        code(end),
+        Code::Unavailable,
+        "there may be more lines elsewhere"
     );
+}
+
+#[tokio::test]
+async fn streams_end_for_whoever_was_removed() {
+    let lab = lab().await;
+    lab.node("manager2", Role::Manager);
+    lab.memory.commit(&create("web")).unwrap();
+    let mut manager = lab.as_node("manager2", PeerRole::Manager).await;
+    let only_tasks = WatchRequest {
+        filters: vec![FilterTerm {
+            key: "type".to_owned(),
+            value: "task".to_owned(),
+        }],
+        tasks: true,
+    };
+    let mut events = manager.watch(only_tasks).await.unwrap().into_inner();
+    let mut own = lab
+        .local()
+        .await
+        .watch(WatchRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let node = lab.memory.world().node("manager2").unwrap().clone();
+    let demote = UpdateNode {
+        node: "manager2".to_owned(),
+        version: node.meta().version,
+        spec: Some(NodeSpec::default()),
+    };
+    lab.memory.commit(&write(Verb::UpdateNode(demote))).unwrap();
+    let end = tokio::time::timeout(WAIT, events.message()).await.unwrap();
+    assert_eq!(code(end), Code::Permission);
+    assert_eq!(next(&mut own).await.id, "manager2", "others go on");
 }
