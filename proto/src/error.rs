@@ -119,7 +119,9 @@ impl From<Error> for Status {
 }
 
 impl From<Status> for Error {
-    /// The error that was sent, or one made of what tonic itself says.
+    /// The error that was sent, or one made of what tonic itself says. What a
+    /// broken connection leaves is worth another try: whatever a manager itself
+    /// says comes with details.
     fn from(status: Status) -> Self {
         if !status.details().is_empty()
             && let Ok(error) = Error::decode(status.details())
@@ -134,7 +136,10 @@ impl From<Status> for Error {
             tonic::Code::Aborted => Code::OutOfSequence,
             tonic::Code::FailedPrecondition => Code::Precondition,
             tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => Code::Permission,
-            tonic::Code::Unavailable | tonic::Code::Cancelled => Code::Unavailable,
+            tonic::Code::Unavailable => Code::Unavailable,
+            tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled => {
+                return Error::unavailable(format!("the connection broke: {}", status.message()));
+            }
             tonic::Code::DeadlineExceeded => Code::Timeout,
             tonic::Code::Unimplemented => Code::Unsupported,
             tonic::Code::ResourceExhausted => Code::Exhausted,
@@ -154,6 +159,14 @@ mod tests {
         let status = Status::from(sent.clone());
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(Error::from(status), sent);
+    }
+
+    #[test]
+    fn a_broken_connection_is_worth_another_try() {
+        let error = Error::from(Status::unknown("h2 protocol error"));
+        assert!(error.is_retryable());
+        let said = Status::from(Error::internal("a bug"));
+        assert!(!Error::from(said).is_retryable());
     }
 
     #[test]

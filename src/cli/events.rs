@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use skep_proto::names::Words;
 use skep_proto::v1::{Event, FilterTerm, WatchRequest};
-use skep_proto::{Code, Result};
+use skep_proto::{Code, Error, Result};
 
 use super::{CommandResult, Session, parse};
-use crate::client::understand;
 use crate::format::Template;
 use crate::shape;
 use crate::ui::{Ui, human};
@@ -56,7 +55,7 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
                 continue;
             }
             Ok(None) => skep_proto::Error::unavailable("the manager ended the stream"),
-            Err(status) => understand(status),
+            Err(status) => Error::from(status),
         };
         if !matches!(error.code(), Code::Unavailable | Code::Exhausted) {
             return Err(error.into());

@@ -139,7 +139,7 @@ impl Client {
             let attempt = call(self.control()?, left);
             let error = match tokio::time::timeout(left, attempt).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => understand(status),
+                Ok(Err(status)) => Error::from(status),
                 Err(_) => return Err(self.too_late()),
             };
             if !error.is_retryable() {
@@ -254,7 +254,7 @@ impl Client {
     ) -> Result<T> {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(understand(status)),
+            Ok(Err(status)) => Err(Error::from(status)),
             Err(_) => Err(self.too_late()),
         }
     }
@@ -336,20 +336,6 @@ pub fn term(key: &str, value: &str) -> FilterTerm {
     }
 }
 
-/// The error in a status. What a broken connection leaves is worth another
-/// try: whatever a manager itself says comes with details.
-pub fn understand(status: Status) -> Error {
-    let is_transport = status.details().is_empty()
-        && matches!(
-            status.code(),
-            tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled
-        );
-    if is_transport {
-        return Error::unavailable(format!("the connection broke: {}", status.message()));
-    }
-    status.into()
-}
-
 fn unexpected(wanted: &str, got: Option<&object::Object>) -> Error {
     let got = match got {
         Some(object::Object::Cluster(_)) => "the swarm",
@@ -388,12 +374,12 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_retried_and_a_managers_word_is_not() {
-        assert!(understand(Status::unknown("transport error")).is_retryable());
-        assert!(understand(Status::cancelled("gone")).is_retryable());
+        assert!(Error::from(Status::unknown("transport error")).is_retryable());
+        assert!(Error::from(Status::cancelled("gone")).is_retryable());
         let said: Status = Error::internal("a bug").into();
-        assert!(!understand(said).is_retryable());
+        assert!(!Error::from(said).is_retryable());
         let said: Status = Error::unavailable("no leader").into();
-        assert_eq!(understand(said).message, "no leader");
+        assert_eq!(Error::from(said).message, "no leader");
     }
 
     #[test]

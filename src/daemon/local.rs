@@ -38,15 +38,22 @@ impl LocalApi for Local {
     }
 
     async fn init(&self, request: Request<InitRequest>) -> Answer<InitResponse> {
-        Ok(Response::new(self.0.init(request.into_inner()).await?))
+        let (host, request) = (self.0.clone(), request.into_inner());
+        Ok(Response::new(
+            whole(async move { host.init(request).await }).await?,
+        ))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Answer<JoinResponse> {
-        Ok(Response::new(self.0.join(request.into_inner()).await?))
+        let (host, request) = (self.0.clone(), request.into_inner());
+        Ok(Response::new(
+            whole(async move { host.join(request).await }).await?,
+        ))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Answer<LeaveResponse> {
-        self.0.leave(request.into_inner().force).await?;
+        let (host, force) = (self.0.clone(), request.into_inner().force);
+        whole(async move { host.leave(force).await }).await?;
         Ok(Response::new(LeaveResponse {}))
     }
 
@@ -58,6 +65,15 @@ impl LocalApi for Local {
             self.0.issue_operator(&request.into_inner()).await?,
         ))
     }
+}
+
+/// Runs a change to its end, even if whoever asked for it no longer listens.
+async fn whole<T: Send + 'static>(
+    change: impl Future<Output = skep_proto::Result<T>> + Send + 'static,
+) -> skep_proto::Result<T> {
+    tokio::spawn(change)
+        .await
+        .map_err(|e| Error::internal(format!("the change was not carried out: {e}")))?
 }
 
 /// The control service of whatever manager this host has at the moment.

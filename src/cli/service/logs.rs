@@ -10,7 +10,6 @@ use skep_proto::{Code, Error};
 
 use crate::cli::rows::short_id;
 use crate::cli::{CommandError, CommandResult, Exit, Session, completion, parse};
-use crate::client::understand;
 use crate::ui::{Ui, human};
 
 /// Before a stream that broke is asked for again.
@@ -135,7 +134,7 @@ pub async fn run(args: Args, ui: &mut Ui, session: &Session) -> CommandResult {
             },
             Ok(None) => break,
             Err(status) => {
-                let error = understand(status);
+                let error = Error::from(status);
                 if !args.follow || error.code() != Code::Unavailable {
                     return Err(error.into());
                 }
