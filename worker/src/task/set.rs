@@ -355,8 +355,12 @@ impl<R: Runtime> Tasks<R> {
 
     fn publish(&self, task_id: &str, machine: &Machine) {
         if let Some(assignment) = machine.assignment() {
-            self.board
-                .publish(task_id, machine.status(), machine.reference());
+            // While this host leaves, the ends of its tasks are no news: the
+            // leader would give it new ones in their place.
+            if self.leaving.is_none() {
+                self.board
+                    .publish(task_id, machine.status(), machine.reference());
+            }
             self.store.put(assignment, machine.status());
         }
     }
