@@ -11,11 +11,13 @@
 
 mod assignment;
 mod authorize;
+mod description;
 mod ending;
 mod heartbeat;
 pub mod liveness;
 pub mod logs;
 mod mailbox;
+mod outbound;
 mod presence;
 mod reign;
 mod roster;
