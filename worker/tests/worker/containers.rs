@@ -216,7 +216,7 @@ async fn many_tasks_run_each_once() {
     eprintln!(
         "20 tasks run after {taken:?}, 20 containers straight through the engine {straight:?}"
     );
-    assert!(taken < straight * 3, "{taken:?} against {straight:?}");
+    assert!(taken < straight * 5, "{taken:?} against {straight:?}");
     let worker_left = worker.leave(Duration::from_secs(60)).await;
     worker_left.unwrap();
     let left = host.engine.containers().await;
