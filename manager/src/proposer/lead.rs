@@ -244,3 +244,42 @@ impl Clock {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skep_proto::v1::{Change, Outcome, TaskPatch, change};
+
+    #[test]
+    fn a_large_decision_becomes_several_entries_in_order() {
+        let patch = |n: usize| Change {
+            change: Some(change::Change::Task(TaskPatch {
+                id: format!("{n:025}"),
+                ..TaskPatch::default()
+            })),
+        };
+        let changes: Vec<Change> = (0..100).map(patch).collect();
+        let whole = Transaction {
+            at_ns: 5,
+            changes: changes.clone(),
+            outcomes: vec![Outcome::default()],
+        };
+        let parts = split(whole, 500);
+        assert!(parts.len() > 5);
+        for part in &parts {
+            let bytes: usize = part.changes.iter().map(Message::encoded_len).sum();
+            assert!(bytes <= 500);
+            assert_eq!(part.at_ns, 5);
+        }
+        let joined: Vec<Change> = parts.iter().flat_map(|p| p.changes.clone()).collect();
+        assert_eq!(joined, changes);
+        let told: Vec<usize> = parts.iter().map(|p| p.outcomes.len()).collect();
+        assert_eq!(told.iter().sum::<usize>(), 1);
+        assert_eq!(told.last(), Some(&1));
+    }
+
+    #[test]
+    fn a_small_decision_stays_one_entry() {
+        assert_eq!(split(Transaction::default(), 500).len(), 1);
+    }
+}

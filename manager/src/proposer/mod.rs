@@ -11,6 +11,8 @@
 mod batch;
 mod forward;
 mod lead;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
