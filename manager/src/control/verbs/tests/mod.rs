@@ -4,6 +4,7 @@ mod cluster;
 mod node;
 mod service;
 mod session;
+mod with_engine;
 
 use skep_proto::v1::write_request::Verb;
 use skep_proto::v1::*;
