@@ -36,6 +36,7 @@ pub(super) struct Dirty {
     /// When a task that ended had begun to run.
     pub ran_since: BTreeMap<String, Nanos>,
     timers: BTreeSet<(Nanos, Wake)>,
+    due: BTreeMap<Wake, Nanos>,
     all: bool,
 }
 
@@ -128,9 +129,19 @@ impl Dirty {
         }
     }
 
-    /// Looks at it again at `at`.
+    /// Looks at it again at `at`, or earlier if that was said before.
     pub fn wake(&mut self, at: Nanos, what: Wake) {
+        let at = self.due.get(&what).map_or(at, |earlier| at.min(*earlier));
+        self.let_sleep(&what);
+        self.due.insert(what.clone(), at);
         self.timers.insert((at, what));
+    }
+
+    /// It is being looked at: what it waited for is said anew.
+    pub fn let_sleep(&mut self, what: &Wake) {
+        if let Some(at) = self.due.remove(what) {
+            self.timers.remove(&(at, what.clone()));
+        }
     }
 
     /// Marks what is due.
@@ -138,14 +149,18 @@ impl Dirty {
         while let Some((at, _)) = self.timers.first()
             && *at <= now
         {
-            match self.timers.pop_first() {
-                Some((_, Wake::Slot(key))) => {
+            let what = self.timers.pop_first().map(|(_, what)| what);
+            if let Some(what) = &what {
+                self.due.remove(what);
+            }
+            match what {
+                Some(Wake::Slot(key)) => {
                     self.slots.insert(key);
                 }
-                Some((_, Wake::Service(id))) => {
+                Some(Wake::Service(id)) => {
                     self.services.insert(id);
                 }
-                Some((_, Wake::Node(id))) => {
+                Some(Wake::Node(id)) => {
                     self.nodes.insert(id);
                 }
                 None => break,

@@ -7,6 +7,7 @@
 //!   (`restart`, `adopt`), how a new template reaches them (`update`), on which
 //!   node they run (`schedule`), which records are kept (`reap`). A room works
 //!   on the world that the room before it left, so one decision is complete.
+//! - [`explain()`] says in words what the swarm is waiting for.
 //!
 //! Invariant: the engine keeps nothing that it could not rebuild from the
 //! World; timers are data of the World, what is kept of them here says when to
@@ -17,6 +18,7 @@
 mod adopt;
 mod dirty;
 mod draft;
+mod explain;
 mod fleet;
 mod orchestrate;
 mod reap;
@@ -43,6 +45,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use explain::explain;
 pub use reason::{Because, Reason};
 
 /// Changes of one decision, so that an entry of the log stays below 2 MB. What

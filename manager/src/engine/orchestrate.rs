@@ -67,6 +67,7 @@ impl Engine {
     /// A node is new, gone, or another: whatever is on it is looked at, and
     /// whatever should be.
     pub(super) fn node(&mut self, draft: &mut Draft, node_id: &str) {
+        self.dirty.let_sleep(&Wake::Node(node_id.to_owned()));
         let tasks: Vec<Arc<Task>> = draft.world.tasks_on_node(node_id).cloned().collect();
         self.dirty
             .slots
@@ -90,6 +91,7 @@ impl Engine {
     /// Brings the number of tasks to what the service wants, and its rolling
     /// update a step on.
     pub(super) fn orchestrate(&mut self, draft: &mut Draft, service_id: &str) {
+        self.dirty.let_sleep(&Wake::Service(service_id.to_owned()));
         let Some(service) = draft.service(service_id) else {
             return;
         };

@@ -8,6 +8,7 @@ use skep_proto::v1::{
     Meta, Node, NodeState, RestartHistory, Service, Task, TaskPatch, TaskState, TaskStatus,
 };
 
+use super::dirty::Wake;
 use super::draft::Draft;
 use super::schedule::filter::Wants;
 use super::{Because, Engine, Reason};
@@ -60,6 +61,7 @@ pub(super) struct NewTask {
 impl Engine {
     /// Looks at one slot.
     pub(super) fn slot(&mut self, draft: &mut Draft, key: &SlotKey) {
+        self.dirty.let_sleep(&Wake::Slot(key.clone()));
         self.orphan(draft, key);
         if draft.service(&key.service_id).is_some() {
             let ended = self.end_lost(draft, key);

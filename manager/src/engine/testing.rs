@@ -122,6 +122,7 @@ impl Lab {
 
     /// As an operator's update: the template follows when `replace` says so.
     pub fn change(&mut self, name: &str, replace: bool, with: impl FnOnce(&mut ServiceSpec)) {
+        self.now += SECOND;
         let mut service = (**self.world.service(name).unwrap()).clone();
         let mut spec = service.spec.clone().unwrap();
         with(&mut spec);
@@ -161,14 +162,11 @@ impl Lab {
             .tasks_of_service(service)
             .map(|t| (**t).clone())
             .collect();
-        tasks.sort_by_key(|t| {
-            (
-                t.slot,
-                t.node_id.clone(),
-                t.meta().created_at_ns,
-                t.meta().version,
-            )
-        });
+        let order = |t: &Task| {
+            let node = if t.slot == 0 { t.node_id.clone() } else { String::new() };
+            (t.slot, node, t.meta().created_at_ns, t.meta().version)
+        };
+        tasks.sort_by_key(order);
         tasks
     }
 

@@ -12,6 +12,7 @@ use super::dirty::Wake;
 use super::draft::Draft;
 use super::slot::{NewTask, records};
 use super::{Because, Engine, Reason};
+use crate::state::service::replaces_tasks;
 use crate::state::{Nanos, SlotKey};
 
 /// How long a new task is watched after it began to run.
@@ -271,18 +272,26 @@ impl Engine {
 
     fn roll_back(&mut self, draft: &mut Draft, service: &Service, spec: ServiceSpec, task: &str) {
         let mut service = service.clone();
-        let fits = |t: &&Template| t.task == spec.task && t.endpoint == spec.endpoint;
-        match service.templates.iter().rfind(fits).map(|t| t.version) {
-            Some(version) => service.template_version = version,
-            None => {
-                service.template_version = draft.version;
-                service.templates.push(Template {
-                    version: draft.version,
-                    task: spec.task.clone(),
-                    endpoint: spec.endpoint.clone(),
-                });
-            }
-        }
+        // A template that tasks still have is taken up again: they stay.
+        let fits = |t: &&Template| {
+            let (old, new) = (
+                (t.task.as_ref(), t.endpoint.as_ref()),
+                (spec.task.as_ref(), spec.endpoint.as_ref()),
+            );
+            !replaces_tasks(old, new)
+        };
+        let version = service
+            .templates
+            .iter()
+            .rfind(fits)
+            .map_or(draft.version, |t| t.version);
+        service.template_version = version;
+        service.templates.retain(|t| t.version != version);
+        service.templates.push(Template {
+            version,
+            task: spec.task.clone(),
+            endpoint: spec.endpoint.clone(),
+        });
         service.spec = Some(spec);
         service.previous_spec = None;
         let status = UpdateStatus {
