@@ -79,6 +79,12 @@ impl Task {
         !self.node_id.is_empty() && !self.is_terminal()
     }
 
+    /// Its node may have it. A task of a global service has its node from the
+    /// start, but is not there until the scheduler has agreed.
+    pub fn is_placed(&self) -> bool {
+        !self.node_id.is_empty() && (self.slot != 0 || self.state() >= TaskState::Assigned)
+    }
+
     /// What is kept free for it.
     pub fn reserved(&self) -> &Resources {
         self.reservations.as_ref().unwrap_or(&NO_RESOURCES)

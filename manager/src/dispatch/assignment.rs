@@ -33,6 +33,7 @@ pub fn assignment(world: &World, task: &Task) -> Assignment {
 pub fn assignments_of(world: &World, node_id: &str) -> Vec<Assignment> {
     world
         .tasks_on_node(node_id)
+        .filter(|task| task.is_placed())
         .map(|task| assignment(world, task))
         .collect()
 }

@@ -107,7 +107,10 @@ impl Worker<'_> {
         };
         let mut bytes = 0;
         for task_id in &due.dirty {
-            match world.task(task_id).filter(|t| t.node_id == self.node_id) {
+            match world
+                .task(task_id)
+                .filter(|t| t.node_id == self.node_id && t.is_placed())
+            {
                 Some(task) => {
                     let put = assignment(world, task);
                     bytes += put.encoded_len();

@@ -87,8 +87,8 @@ impl Round {
     }
 
     fn task(&mut self, before: Option<&Task>, after: Option<&Task>) {
-        let old = before.filter(|t| !t.node_id.is_empty());
-        let new = after.filter(|t| !t.node_id.is_empty());
+        let old = before.filter(|t| t.is_placed());
+        let new = after.filter(|t| t.is_placed());
         if let (Some(old), Some(new)) = (old, new)
             && old.node_id == new.node_id
         {

@@ -163,7 +163,11 @@ impl Lab {
             .map(|t| (**t).clone())
             .collect();
         let order = |t: &Task| {
-            let node = if t.slot == 0 { t.node_id.clone() } else { String::new() };
+            let node = if t.slot == 0 {
+                t.node_id.clone()
+            } else {
+                String::new()
+            };
             (t.slot, node, t.meta().created_at_ns, t.meta().version)
         };
         tasks.sort_by_key(order);
