@@ -13,7 +13,7 @@ use super::dirty::Wake;
 use super::draft::Draft;
 use super::orchestrate::takes_part;
 use super::schedule::filter::Wants;
-use super::slot::{NewTask, records};
+use super::slot::{NewTask, is_outdated, records};
 use super::{Because, Engine, Reason, update};
 use crate::state::{Nanos, SlotKey};
 
@@ -187,6 +187,11 @@ impl Engine {
         if last.is_live() {
             return;
         }
+        let wants = Wants::new(&service, service.template_version);
+        let outdated = |task: &Task| is_outdated(&draft.world, &service, &wants, task);
+        if records.iter().any(|t| t.is_live() && !outdated(t)) {
+            return;
+        }
         // An older task that still runs keeps the slot, unless the update's own
         // task has failed: that one is tried again beside it.
         let beside = records.iter().any(|t| t.is_live());
@@ -198,8 +203,7 @@ impl Engine {
         let policy = policy(&service);
         let template = update::template_for_restart(&service, last);
         let same = template == last.template_version;
-        let outdated = !same && by_itself && !may_follow(&policy, last, draft.now);
-        if outdated || (same && !may_follow(&policy, last, draft.now)) {
+        if (same || by_itself) && !may_follow(&policy, last, draft.now) {
             return;
         }
         let because = ended.unwrap_or(match last.state() {

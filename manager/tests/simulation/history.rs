@@ -121,10 +121,11 @@ impl History {
         verbs.extend(self.reports());
         let lost = self.dice.percent(4);
         self.swarm.commit(verbs, lost);
+        self.workers
+            .retain(|id, _| self.swarm.world.node(id).is_some());
         if lost {
             self.workers.values_mut().for_each(Worker::forget_said);
-        }
-        if self.dice.percent(8) {
+        } else if self.dice.percent(8) {
             self.swarm.elect();
         }
     }
@@ -145,7 +146,6 @@ impl History {
                 None
             }
             (5, NodeState::Down) if ids.len() as u64 > NODES - 1 => {
-                self.workers.remove(&id);
                 Some(Verb::RemoveNode(RemoveNode {
                     node: id,
                     force: true,
@@ -206,13 +206,17 @@ impl History {
             verbs.push(operator::update(service, Some(spec)));
         }
         self.swarm.commit(verbs, false);
+        // A worker may idle for a step or two; not all of them for so many.
+        let mut quiet = 0;
         for _ in 0..HEAL_STEPS_MAX {
             self.swarm.now += SECOND / 4;
             self.work(0);
             let verbs = self.reports();
             let said = !verbs.is_empty();
             let decided = self.swarm.commit(verbs, false);
-            if !said && !decided && self.swarm.wake_at.is_none() {
+            let rests = !said && !decided && self.swarm.wake_at.is_none();
+            quiet = if rests { quiet + 1 } else { 0 };
+            if quiet > 20 {
                 break;
             }
         }

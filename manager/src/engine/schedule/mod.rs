@@ -53,12 +53,19 @@ impl Engine {
         } else {
             groups.extend(self.queue.groups.keys().cloned());
         }
-        let looked = !groups.is_empty() || !pinned.is_empty();
+        let mut looked = !groups.is_empty() || !pinned.is_empty();
         for id in pinned {
             self.place_pinned(draft, &id);
         }
         for group in groups {
             self.place_group(draft, &group);
+        }
+        if !looked {
+            // Nothing moves any more: what is in the way now is what to say.
+            for group in std::mem::take(&mut self.queue.unplaced) {
+                looked = true;
+                self.judge_group(draft, &group);
+            }
         }
         looked
     }
@@ -105,14 +112,7 @@ impl Engine {
             return;
         };
         let wants = Wants::new(&service, group.1);
-        let tasks: Vec<Arc<Task>> = self
-            .queue
-            .groups
-            .get(group)
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, id)| draft.world.task(id).cloned())
-            .collect();
+        let tasks = self.waiting(draft, group);
         let nodes: Vec<Arc<Node>> = draft.world.nodes().cloned().collect();
         let mut ties = draft
             .seed
@@ -141,9 +141,25 @@ impl Engine {
             }
         }
         if !waiting.is_empty() {
-            let verdict = self.judge(&draft.world, &wants, draft.now);
-            self.refuse(draft, waiting, &verdict);
+            self.queue.unplaced.insert(group.clone());
         }
+    }
+
+    /// Tells the tasks that are left of a group why they wait.
+    fn judge_group(&mut self, draft: &mut Draft, group: &Group) {
+        let Some(service) = draft.service(&group.0) else {
+            return;
+        };
+        let tasks = self.waiting(draft, group);
+        let wants = Wants::new(&service, group.1);
+        let verdict = self.judge(&draft.world, &wants, draft.now);
+        self.refuse(draft, &tasks, &verdict);
+    }
+
+    fn waiting(&self, draft: &Draft, group: &Group) -> Vec<Arc<Task>> {
+        let ids = self.queue.groups.get(group).into_iter().flatten();
+        ids.filter_map(|(_, id)| draft.world.task(id).cloned())
+            .collect()
     }
 
     fn score(&self, wants: &Wants, node: &Node, now: Nanos, tie: u64, place: usize) -> Score {

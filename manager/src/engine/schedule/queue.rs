@@ -26,6 +26,8 @@ pub(in crate::engine) struct Queue {
     pub(super) pinned: BTreeMap<String, BTreeSet<String>>,
     pub(super) dirty_groups: BTreeSet<Group>,
     pub(super) dirty_pinned: BTreeSet<String>,
+    /// Groups some of whose tasks fit nowhere, to be told why at the end.
+    pub(super) unplaced: BTreeSet<Group>,
     places: BTreeMap<String, Place>,
 }
 
@@ -44,6 +46,7 @@ impl Queue {
                     if tasks.is_empty() {
                         self.groups.remove(&group);
                         self.dirty_groups.remove(&group);
+                        self.unplaced.remove(&group);
                     }
                 }
             }
