@@ -103,9 +103,12 @@ impl Dirty {
             return;
         };
         let began = |s: &Service| s.update_status.as_ref().map(|u| u.started_at_ns);
+        let task = |s: &'_ Service| s.spec.as_ref().map(|spec| spec.task.clone());
         let same = match (before, after) {
             (Some(b), Some(a)) => {
-                b.spec == a.spec && b.template_version == a.template_version && began(b) == began(a)
+                b.template_version == a.template_version
+                    && began(b) == began(a)
+                    && (b.spec == a.spec || task(b) == task(a))
             }
             _ => false,
         };

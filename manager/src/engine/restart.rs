@@ -117,9 +117,7 @@ impl Engine {
     pub(super) fn end_lost(&mut self, draft: &mut Draft, key: &SlotKey) -> Option<Because> {
         let mut newest = None;
         for task in records(&draft.world, key) {
-            let Some(service) = draft.service(&key.service_id) else {
-                return None;
-            };
+            let service = draft.service(&key.service_id)?;
             if task.desired() > TaskState::Running {
                 continue;
             }

@@ -6,6 +6,12 @@
 //! A failure prints its seed and the command that replays it.
 //! `SKEP_SIMULATIONS`: how many histories; `SKEP_SEED`: the first one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
+
 mod history;
 mod operator;
 mod swarm;

@@ -104,38 +104,32 @@ impl Swarm {
                 self.step(&mut world, &mut entry, execution.changes);
             }
         }
-        let mut decided = false;
-        loop {
-            let decision = self.engine.decide(&world, self.now, Seed(self.seed));
-            if self.trace {
-                for reason in &decision.reasons {
-                    eprintln!("{:>8.1} s    {reason}", self.seconds());
-                }
+        let decision = self.engine.decide(&world, self.now, Seed(self.seed));
+        if self.trace {
+            for reason in &decision.reasons {
+                eprintln!("{:>8.1} s    {reason}", self.seconds());
             }
-            let done = decision.changes.is_empty();
-            decided |= !done;
-            self.wake_at = decision.wake_at;
-            self.step(&mut world, &mut entry, decision.changes);
-            if done {
-                break;
-            }
-            assert!(
-                self.wake_at.is_none_or(|at| at > self.now),
-                "small worlds are decided at once"
-            );
-            let again = self.engine.decide(&world, self.now, Seed(self.seed + 1));
-            assert!(
-                again.changes.is_empty(),
-                "decided twice: {:?} {:?}",
-                again.reasons,
-                again.changes
-            );
-            assert_eq!(
-                again.wake_at, self.wake_at,
-                "asked again it wakes at another time"
-            );
-            break;
         }
+        let decided = !decision.changes.is_empty();
+        self.wake_at = decision.wake_at;
+        assert!(
+            self.wake_at.is_none_or(|at| at > self.now),
+            "a small swarm is decided at once"
+        );
+        self.step(&mut world, &mut entry, decision.changes);
+        let again = self
+            .engine
+            .decide(&world, self.now, Seed(self.seed.wrapping_add(1)));
+        assert!(
+            again.changes.is_empty(),
+            "decided twice: {:?} {:?}",
+            again.reasons,
+            again.changes
+        );
+        assert_eq!(
+            again.wake_at, self.wake_at,
+            "asked again, it wakes at another time"
+        );
         if lost {
             self.engine = Engine::new(&self.world);
             return decided;

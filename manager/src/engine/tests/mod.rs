@@ -1,6 +1,7 @@
 //! The rules, one test each, told with a small swarm.
 
 mod adopt;
+mod cost;
 mod explain;
 mod orchestrate;
 mod reap;

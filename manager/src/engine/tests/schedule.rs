@@ -82,7 +82,8 @@ fn a_verdict_counts_nodes_by_what_is_in_the_way() {
 
 #[test]
 fn a_waiting_task_is_placed_the_moment_something_helps() {
-    let helps: [(&str, fn(&mut Lab)); 4] = [
+    type Help = (&'static str, fn(&mut Lab));
+    let helps: [Help; 4] = [
         ("a label", |lab| {
             lab.node_spec("n1", |s| drop(s.labels.insert("zone".into(), "eu".into())))
         }),

@@ -124,7 +124,7 @@ fn the_delay_passes_between_slots() {
     for expected in 1..=3 {
         lab.obey();
         assert_eq!(new_tasks(&lab), expected);
-        assert_eq!(lab.last.wake_at.is_some(), true);
+        assert!(lab.last.wake_at.is_some());
         lab.pass(10 * SECOND - 1);
         assert_eq!(new_tasks(&lab), expected);
         lab.pass(1);

@@ -1,24 +1,40 @@
-//! A slot has one task that is meant to run. While an update starts the new one
-//! first, the one that it replaces is beside it.
+//! A slot has one task that is meant to run. Where an update starts the new one
+//! first, the one that it replaces is beside it until the new one runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skep_proto::v1::{Service, Task, TaskState, UpdateOrder};
 
 use crate::state::{SlotKey, World};
 
 pub(super) fn check(world: &World) -> Vec<String> {
-    let mut live: BTreeMap<SlotKey, Vec<u64>> = BTreeMap::new();
+    let mut slots: BTreeMap<SlotKey, Vec<&Arc<Task>>> = BTreeMap::new();
     for task in world.tasks().filter(|t| t.is_live()) {
-        live.entry(SlotKey::of(task))
-            .or_default()
-            .push(task.template_version);
+        slots.entry(SlotKey::of(task)).or_default().push(task);
     }
-    let bad = |(key, live): (SlotKey, Vec<u64>)| {
+    let mut wrong = Vec::new();
+    for (key, live) in slots {
         let service = world.service(&key.service_id);
-        let updating = service.is_some_and(|s| s.update_status.is_some());
-        let templates: BTreeSet<&u64> = live.iter().collect();
-        let overlap = updating || templates.len() > 1;
-        let most = if overlap { 2 } else { 1 };
-        (live.len() > most).then(|| format!("{key:?} has {} live tasks", live.len()))
-    };
-    live.into_iter().filter_map(bad).collect()
+        let templates: BTreeSet<u64> = live.iter().map(|t| t.template_version).collect();
+        let overlap = templates.len() > 1 || service.is_some_and(|s| may_overlap(s));
+        if live.len() > if overlap { 2 } else { 1 } {
+            wrong.push(format!("{key:?} has {} live tasks", live.len()));
+        }
+        let running = live.iter().filter(|t| t.state() == TaskState::Running);
+        let running = running.count();
+        if running > 1 {
+            wrong.push(format!("{key:?} has {running} tasks that run"));
+        }
+    }
+    wrong
+}
+
+/// A change of placement replaces tasks by others of the same template.
+fn may_overlap(service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    let starts_first = spec
+        .and_then(|s| s.update.as_ref())
+        .is_some_and(|u| u.order() == UpdateOrder::StartFirst);
+    starts_first || service.update_status.is_some()
 }
