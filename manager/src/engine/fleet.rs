@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::draft::Draft;
 use super::orchestrate::takes_part;
 use super::schedule::filter::Wants;
-use super::slot::{is_outdated, records};
+use super::slot::{ended_by_itself, is_outdated, records};
 use super::{Engine, update};
 use crate::state::{Nanos, SlotKey};
 
@@ -143,11 +143,15 @@ fn turn(draft: &Draft, service: &Service, key: &SlotKey, records: &[Arc<Task>]) 
                 && t.desired() != TaskState::Remove
         };
         let at = |t: &Arc<Task>| t.status.as_ref().map_or(0, |s| s.applied_at_ns);
-        let through = |t: &&Arc<Task>| t.state() >= TaskState::Running;
+        // One that was stopped on the way proves nothing: its node was lost.
+        let through = |t: &&Arc<Task>| {
+            ended_by_itself(t)
+                || (t.state() == TaskState::Running && t.desired() <= TaskState::Running)
+        };
         if let Some(done) = records.iter().filter(made).filter(through).map(at).min() {
             return Turn::Done(done);
         }
-        if records.iter().any(|t| made(&t)) {
+        if records.iter().any(|t| made(&t) && t.is_live()) {
             return Turn::InFlight;
         }
     }
@@ -166,7 +170,12 @@ fn turn(draft: &Draft, service: &Service, key: &SlotKey, records: &[Arc<Task>]) 
             Turn::Current
         };
     };
-    if !live.iter().all(|t| outdated(t)) || !wanted {
+    // Its turn has been: the new task failed for good, and the old one stays.
+    let tried = records
+        .iter()
+        .rfind(|t| t.desired() != TaskState::Remove)
+        .is_some_and(|t| t.template_version == service.template_version && ended_by_itself(t));
+    if tried || !live.iter().all(|t| outdated(t)) || !wanted {
         return Turn::Current;
     }
     let heard_of = |id: &str| {

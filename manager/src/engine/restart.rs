@@ -13,7 +13,7 @@ use super::dirty::Wake;
 use super::draft::Draft;
 use super::orchestrate::takes_part;
 use super::schedule::filter::Wants;
-use super::slot::{NewTask, is_outdated, records};
+use super::slot::{NewTask, ended_by_itself, is_outdated, records};
 use super::{Because, Engine, Reason, update};
 use crate::state::{Nanos, SlotKey};
 
@@ -59,10 +59,7 @@ fn lost(task: &Task, node: Option<&Node>, service: &Service, unfit: bool) -> Opt
 
 /// Whether another task may follow `task`, under `policy`.
 pub(super) fn may_follow(policy: &RestartPolicy, task: &Task, now: Nanos) -> bool {
-    let by_itself = matches!(
-        task.state(),
-        TaskState::Complete | TaskState::Failed | TaskState::Rejected
-    );
+    let by_itself = ended_by_itself(task);
     match policy.condition() {
         // A node's task that was stopped with the node's part in the service is
         // made again; one that has run is not.
@@ -193,8 +190,7 @@ impl Engine {
         // An older task that still runs keeps the slot, unless the update's own
         // task has failed: that one is tried again beside it.
         let beside = records.iter().any(|t| t.is_live());
-        let by_itself = last.is_terminal()
-            && !matches!(last.state(), TaskState::Shutdown | TaskState::Orphaned);
+        let by_itself = ended_by_itself(last);
         if beside && !(by_itself && last.template_version == service.template_version) {
             return;
         }

@@ -40,6 +40,14 @@ pub(super) fn given_up_at(node: &Node) -> Option<Nanos> {
     Some(status.since_ns.saturating_add(DOWN_NS_MAX))
 }
 
+/// It came to an end that nobody asked for: it exited, failed, or never started.
+pub(super) fn ended_by_itself(task: &Task) -> bool {
+    matches!(
+        task.state(),
+        TaskState::Complete | TaskState::Failed | TaskState::Rejected
+    )
+}
+
 /// Whether a task has to be replaced for its service to be up to date: it is of
 /// an older template, or on a node that the service's placement rules out now.
 pub(super) fn is_outdated(world: &World, service: &Service, wants: &Wants, task: &Task) -> bool {
