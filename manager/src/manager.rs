@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use skep_proto::objects::Identified;
 use skep_proto::transport::{Credentials, accept};
 use skep_proto::v1::{
-    EndManagerRequest, Explanation, InfoResponse, ManagerStatus, Role, SetManager, Task,
-    Transaction, UpdateNode, WriteRequest, end_manager_request, write_request::Verb,
+    EndManagerRequest, InfoResponse, ManagerStatus, Role, SetManager, Transaction, UpdateNode,
+    WriteRequest, end_manager_request, write_request::Verb,
 };
 use skep_proto::{Error, Result};
 use tokio::net::TcpListener;
@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::consensus::{self, Consensus};
 use crate::control::{self, ControlService};
 use crate::dispatch::Dispatcher;
-use crate::enter;
 use crate::identity::{IdentityOptions, IdentityService, finish_rotations};
 use crate::proposer::Proposer;
 use crate::roles;
 use crate::seam::{Follow, Write};
-use crate::state::{Nanos, Seed, World};
+use crate::state::{Seed, World};
+use crate::{engine, enter};
 
 /// A listener that is closing waits this long for calls under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -130,7 +130,7 @@ impl Manager {
                 follow: follow.clone(),
                 end: config.end.clone(),
             }),
-            explain,
+            explain: engine::explain,
             shutdown: shutdown.clone(),
         });
         tokio::spawn(finish_rotations(
@@ -370,33 +370,6 @@ impl std::fmt::Debug for Manager {
             .field("node_id", &self.config.node_id)
             .finish_non_exhaustive()
     }
-}
-
-/// A service or a task with what is known of it; `id` is a full id.
-fn explain(world: &World, id: &str, _now: Nanos) -> Result<Explanation> {
-    let tasks: Vec<Task> = match (world.service(id), world.task(id)) {
-        (Some(_), _) => world
-            .tasks_of_service(id)
-            .filter(|t| t.is_live())
-            .map(|t| (**t).clone())
-            .collect(),
-        (None, Some(task)) => vec![(**task).clone()],
-        (None, None) => return Err(Error::not_found("service", id)),
-    };
-    let service = world
-        .service(id)
-        .or_else(|| tasks.first().and_then(|t| world.service(&t.service_id)))
-        .map(|s| (**s).clone());
-    Ok(Explanation {
-        nodes: tasks
-            .iter()
-            .filter_map(|t| world.node(&t.node_id))
-            .map(|n| (**n).clone())
-            .collect(),
-        service,
-        tasks,
-        ..Explanation::default()
-    })
 }
 
 /// Hands a drill's request to the host, if this manager is the one it means.

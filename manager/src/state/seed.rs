@@ -2,7 +2,10 @@
 //! own, so that one more service renumbers nothing of the others.
 
 use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
+
+/// What a generator is asked for numbers with.
+pub use rand_chacha::rand_core::Rng;
 
 /// Characters of an id, as Swarm writes them.
 const ID_LEN: usize = 25;

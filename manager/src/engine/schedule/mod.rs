@@ -15,12 +15,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use rand_chacha::rand_core::Rng;
 use skep_proto::objects::Identified;
 use skep_proto::v1::{Node, Service, Task, TaskPatch, TaskState, TaskStatus, Verdict};
 
 use super::draft::Draft;
 use super::{Engine, Reason};
+use crate::state::seed::Rng;
 use crate::state::{Nanos, World};
 
 use filter::Wants;
