@@ -174,6 +174,7 @@ fn merge(earlier: &mut TaskPatch, later: TaskPatch) {
         clear_verdict,
         start_at_ns,
         reservations,
+        host_ports,
     } = later;
     if status.is_some() {
         earlier.status = status;
@@ -191,5 +192,8 @@ fn merge(earlier: &mut TaskPatch, later: TaskPatch) {
     earlier.start_at_ns = start_at_ns.or(earlier.start_at_ns);
     if reservations.is_some() {
         earlier.reservations = reservations;
+    }
+    if !host_ports.is_empty() {
+        earlier.host_ports = host_ports;
     }
 }

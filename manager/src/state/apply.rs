@@ -209,6 +209,9 @@ impl World {
         if let Some(reservations) = &patch.reservations {
             task.reservations = Some(*reservations);
         }
+        if !patch.host_ports.is_empty() {
+            task.host_ports = patch.host_ports.clone();
+        }
         if let Some(verdict) = &patch.verdict {
             task.verdict = Some(verdict.clone());
         }

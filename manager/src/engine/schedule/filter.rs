@@ -1,17 +1,15 @@
 //! Whether a node can take a task, and if not, what is in the way. The first
 //! filter that refuses is the one that counts.
 
-use std::collections::BTreeSet;
-
 use skep_proto::names::Words;
 use skep_proto::objects::Identified;
 use skep_proto::v1::{
-    Availability, Filter, Node, NodeState, Placement, Platform, PortProtocol, Resources, Service,
-    TaskSpec,
+    Availability, Filter, Node, NodeState, Placement, Platform, PortConfig, PortMode, PortProtocol,
+    Resources, Service, TaskSpec,
 };
 
 use super::constraint::{Constraint, normal_arch};
-use super::usage::{HostPort, NodeUse, host_ports};
+use super::usage::{HostPort, NodeUse, key};
 
 /// What a task of one template asks of a node.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +21,7 @@ pub(in crate::engine) struct Wants {
     pub constraints: Vec<Result<Constraint, String>>,
     pub platforms: Vec<Platform>,
     pub reserved: Resources,
-    pub ports: BTreeSet<HostPort>,
+    pub host_ports: Vec<PortConfig>,
     pub max_replicas: u64,
     pub log_driver: String,
 }
@@ -85,7 +83,7 @@ impl Wants {
             constraints: constraints(service),
             platforms: placement.map(|p| p.platforms.clone()).unwrap_or_default(),
             reserved: task.map(|t| *t.reserved()).unwrap_or_default(),
-            ports: host_ports(service, template),
+            host_ports: host_ports(service, template),
             max_replicas: placement.map_or(0, |p| p.max_replicas),
             log_driver: log_driver.map(|d| d.name.clone()).unwrap_or_default(),
         }
@@ -120,8 +118,13 @@ impl Wants {
                 memory_bytes_short,
             });
         }
-        if let Some(port) = self.ports.iter().find(|p| used.ports.contains_key(p)) {
-            return Err(Refused::HostPort(*port));
+        if let Some(port) = self
+            .host_ports
+            .iter()
+            .map(key)
+            .find(|p| used.ports.contains_key(p))
+        {
+            return Err(Refused::HostPort(port));
         }
         let here = used.live_of.get(&self.service_id).copied().unwrap_or(0);
         if self.max_replicas > 0 && u64::from(here) >= self.max_replicas {
@@ -213,6 +216,23 @@ impl Wants {
             Refused::Plugin { kind, name } => format!("without {kind} driver {name}"),
         }
     }
+}
+
+/// Ports of the host that a task of this template needs for itself.
+fn host_ports(service: &Service, template: u64) -> Vec<PortConfig> {
+    let template = service
+        .template(template)
+        .or_else(|| service.current_template());
+    let ports = template
+        .and_then(|t| t.endpoint.as_ref())
+        .map(|e| e.ports.as_slice());
+    let own = |p: &&PortConfig| p.mode() == PortMode::Host && p.published_port != 0;
+    ports
+        .unwrap_or_default()
+        .iter()
+        .filter(own)
+        .cloned()
+        .collect()
 }
 
 /// The constraints of a service as they are now.

@@ -198,6 +198,7 @@ impl Engine {
                 ..TaskStatus::default()
             }),
             reservations: Some(wants.reserved),
+            host_ports: wants.host_ports.clone(),
             clear_verdict: task.verdict.is_some(),
             ..TaskPatch::default()
         });

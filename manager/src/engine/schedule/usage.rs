@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_proto::objects::Identified;
-use skep_proto::v1::{PortMode, Service, Task, TaskState};
+use skep_proto::v1::{PortConfig, PortMode, Task, TaskState};
 
 use crate::state::{Nanos, World};
 
@@ -78,11 +78,7 @@ impl Usage {
         let before = self.claims.remove(id);
         let after = world.task(id).and_then(|task| {
             self.note_failure(task, now);
-            claim(
-                task,
-                world.service(&task.service_id).map(|s| &**s),
-                before.as_ref(),
-            )
+            claim(task)
         });
         if before == after {
             if let Some(claim) = before {
@@ -159,43 +155,23 @@ fn moved(count: u32, sign: i64) -> u32 {
 }
 
 /// What a task takes of its node, until it has ended.
-fn claim(task: &Task, service: Option<&Service>, before: Option<&Claim>) -> Option<Claim> {
+fn claim(task: &Task) -> Option<Claim> {
     if !task.holds_resources() {
         return None;
     }
-    let mut ports: BTreeSet<HostPort> = match service {
-        Some(service) => host_ports(service, task.template_version),
-        // Its service is gone, but it has yet to stop.
-        None => before.map(|b| b.ports.clone()).unwrap_or_default(),
-    };
-    if task.state() < TaskState::Assigned {
-        ports.clear();
-    }
-    for port in task.status.iter().flat_map(|s| &s.ports) {
-        if port.mode() == PortMode::Host && port.published_port != 0 {
-            ports.insert((port.protocol, port.published_port));
-        }
-    }
+    let bound = task.status.iter().flat_map(|s| &s.ports);
+    let bound = bound.filter(|p| p.mode() == PortMode::Host && p.published_port != 0);
     Some(Claim {
         node: task.node_id.clone(),
         service: task.service_id.clone(),
         live: task.is_live(),
         nano_cpus: task.reserved().nano_cpus,
         memory_bytes: task.reserved().memory_bytes,
-        ports,
+        ports: task.host_ports.iter().chain(bound).map(key).collect(),
     })
 }
 
-/// Ports of the host that a task of this template needs for itself.
-pub(super) fn host_ports(service: &Service, template: u64) -> BTreeSet<HostPort> {
-    let template = service
-        .template(template)
-        .or_else(|| service.current_template());
-    let endpoint = template.and_then(|t| t.endpoint.as_ref());
-    endpoint
-        .into_iter()
-        .flat_map(|e| &e.ports)
-        .filter(|p| p.mode() == PortMode::Host && p.published_port != 0)
-        .map(|p| (p.protocol, p.published_port))
-        .collect()
+/// What two tasks of a node cannot have both.
+pub(super) fn key(port: &PortConfig) -> HostPort {
+    (port.protocol, port.published_port)
 }

@@ -289,3 +289,19 @@ fn thousands_of_tasks_are_decided_in_several_entries() {
     assert!(entries > 1);
     assert_eq!(lab.spread("web"), vec![100; 50]);
 }
+
+#[test]
+fn a_host_port_is_kept_until_the_task_of_a_removed_service_has_stopped() {
+    let mut lab = Lab::new(1);
+    lab.service("old", 1, |s| host_port(s, 80));
+    lab.obey();
+    lab.remove(Kind::Service, "old");
+    lab.service("web", 1, |s| host_port(s, 80));
+    lab.decide();
+    assert_eq!(
+        verdict(&lab, "web").summary,
+        "no suitable node: 1 node with host port 80/tcp in use"
+    );
+    lab.obey();
+    assert_eq!(lab.task("web", 1).state(), TaskState::Running);
+}

@@ -14,13 +14,16 @@ pub(super) fn check(world: &World) -> Vec<String> {
         if task.state() < TaskState::Assigned {
             continue;
         }
-        let Some(service) = world.service(&task.service_id) else {
-            continue;
+        // What it was made for; of a removed service, what it was given.
+        let template = world
+            .service(&task.service_id)
+            .and_then(|s| s.template(task.template_version));
+        let asked = template.and_then(|t| t.endpoint.as_ref());
+        let ports = match template {
+            Some(_) => asked.map(|e| e.ports.as_slice()).unwrap_or_default(),
+            None => task.host_ports.as_slice(),
         };
-        let endpoint = service
-            .template(task.template_version)
-            .and_then(|t| t.endpoint.as_ref());
-        for port in endpoint.into_iter().flat_map(|e| &e.ports) {
+        for port in ports {
             if port.mode() != PortMode::Host || port.published_port == 0 {
                 continue;
             }
