@@ -306,10 +306,15 @@ impl Engine {
     }
 
     fn set_status(&mut self, draft: &mut Draft, service: &Service, status: UpdateStatus) {
-        draft.reasons.push(Reason::Update {
-            service: service.name().to_owned(),
-            message: status.message.clone(),
-        });
+        let said = service.update_status.as_ref().map(|s| s.message.as_str());
+        let before = draft.world.service(service.id());
+        let known = before.and_then(|s| s.update_status.as_ref());
+        if said != Some(&status.message) || known.map(|s| s.state) != Some(status.state) {
+            draft.reasons.push(Reason::Update {
+                service: service.name().to_owned(),
+                message: status.message.clone(),
+            });
+        }
         let mut service = service.clone();
         service.update_status = Some(status);
         let applied = draft.put_service(service);
