@@ -306,10 +306,11 @@ impl Engine {
     }
 
     fn set_status(&mut self, draft: &mut Draft, service: &Service, status: UpdateStatus) {
-        let said = service.update_status.as_ref().map(|s| s.message.as_str());
-        let before = draft.world.service(service.id());
-        let known = before.and_then(|s| s.update_status.as_ref());
-        if said != Some(&status.message) || known.map(|s| s.state) != Some(status.state) {
+        let before = draft
+            .service(service.id())
+            .and_then(|s| s.update_status.clone());
+        let said = |s: &UpdateStatus| (s.state, s.message.clone());
+        if before.as_ref().map(said) != Some(said(&status)) {
             draft.reasons.push(Reason::Update {
                 service: service.name().to_owned(),
                 message: status.message.clone(),
