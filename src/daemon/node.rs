@@ -21,8 +21,9 @@ use super::files::{DataDir, NodeFile};
 use super::local::not_a_manager;
 use super::{Settings, addr};
 
-/// Until a join is done; Swarm's own.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Until a swarm has let this host in. Shorter than the command line waits, so
+/// that it hears the reason when nobody does.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two attempts to start a node whose start failed.
 const RESUME_PAUSE_MAX: Duration = Duration::from_secs(10);
 const RESUME_PAUSE_MIN: Duration = Duration::from_millis(200);

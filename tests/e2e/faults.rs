@@ -64,14 +64,7 @@ fn a_port_in_use_is_named() {
     let Some(lab) = Lab::without_swarm(1) else {
         return;
     };
-    lab.inside(
-        1,
-        &[
-            "sh",
-            "-c",
-            "setsid busybox nc -lk -p 2377 -e true >/dev/null 2>&1 &",
-        ],
-    );
+    lab.inside(1, &["sh", "-c", "busybox httpd -p 2377 -h /tmp"]);
     let ip = lab.ip(1);
     let init = ["swarm", "init", "--advertise-addr", &ip];
     eventually(Duration::from_secs(5), "the port is taken", || {
@@ -83,7 +76,7 @@ fn a_port_in_use_is_named() {
         }
     });
     lab.skep(1, &init).expect_refusal(1, &["2377", "in use"]);
-    lab.inside(1, &["sh", "-c", "kill $(pgrep -f 'nc -lk')"]);
+    lab.inside(1, &["sh", "-c", "kill $(pgrep -f '[h]ttpd -p 2377')"]);
     eventually(CONVERGE, "with the port free, it works", || {
         let said = lab.skep(1, &init);
         if said.code == 0 {

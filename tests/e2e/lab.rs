@@ -43,20 +43,25 @@ impl Lab {
     /// `hosts` hosts whose daemons run, and no swarm. `None`, said loudly, where
     /// that cannot be; in CI it has to be.
     pub fn without_swarm(hosts: usize) -> Option<Self> {
-        Self::make(hosts, 0, "")
+        Self::make(hosts, 0, "", &[])
     }
 
     /// A swarm of `hosts` hosts of which the first `managers` manage.
     pub fn swarm(hosts: usize, managers: usize) -> Option<Self> {
-        Self::make(hosts, managers, "")
+        Self::make(hosts, managers, "", &[])
+    }
+
+    /// A swarm whose daemons are started again when they end by themselves.
+    pub fn supervised(hosts: usize, managers: usize) -> Option<Self> {
+        Self::make(hosts, managers, "", &["--supervise"])
     }
 
     /// A swarm whose engines leave containers alone when they restart.
     pub fn with_live_restore(hosts: usize, managers: usize) -> Option<Self> {
-        Self::make(hosts, managers, "--live-restore")
+        Self::make(hosts, managers, "--live-restore", &[])
     }
 
-    fn make(hosts: usize, managers: usize, engine_flags: &str) -> Option<Self> {
+    fn make(hosts: usize, managers: usize, engine_flags: &str, up: &[&str]) -> Option<Self> {
         if let Some(reason) = missing() {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -72,7 +77,7 @@ impl Lab {
             engine_flags: engine_flags.to_owned(),
             _turn: turn,
         };
-        lab.run(&["up", &hosts.to_string()]);
+        lab.run(&[&["up", &hosts.to_string()][..], up].concat());
         lab.run(&["image", "--build-web", IMAGE]);
         if managers > 0 {
             lab.form(managers);
