@@ -35,8 +35,6 @@ pub(super) struct Start {
     pub host: Arc<Host>,
     pub node: NodeFile,
     pub credentials: Credentials,
-    /// Managers to try, besides those that the worker remembers.
-    pub managers: Vec<String>,
     /// The first write of a new swarm.
     pub found: Option<WriteRequest>,
     pub force_new_cluster: bool,
@@ -64,7 +62,6 @@ impl Active {
             host,
             mut node,
             credentials,
-            managers,
             found,
             force_new_cluster,
         } = start;
@@ -85,7 +82,7 @@ impl Active {
                 None if node.raft_member => Ok(()),
                 None => {
                     let deadline = Instant::now() + JOIN_TIMEOUT;
-                    started.join(&managers, deadline).await
+                    started.join(&node.managers, deadline).await
                 }
             };
             if let Err(error) = entered {
@@ -104,7 +101,7 @@ impl Active {
             host.settings().engine_socket.display().to_string(),
             credentials.clone(),
             with_own(
-                managers,
+                node.managers.clone(),
                 manager.as_ref().map(|_| node.advertise_addr.clone()),
             ),
         );

@@ -1,12 +1,16 @@
 //! What a node remembers of itself: that it is in a swarm, and under which name
 //! and addresses. Written as a whole or not at all.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use skep_proto::{Error, Result};
+
+/// Of the data directory.
+const DIRECTORY_MODE: u32 = 0o700;
 
 /// `node.json` in the data directory; absent while the node is in no swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,10 @@ pub struct NodeFile {
     pub raft_id: Option<u64>,
     /// Whether the Raft group has taken it in.
     pub raft_member: bool,
+    /// Managers that were known when it joined, `host:port`: whom to ask first
+    /// until the leader has told of the others.
+    #[serde(default)]
+    pub managers: Vec<String>,
 }
 
 /// The data directory, locked for as long as this value lives.
@@ -43,6 +51,12 @@ impl DataDir {
                 .hint("the daemon needs a directory that it can write to")
         };
         std::fs::create_dir_all(path).map_err(|e| failed("cannot be made", &e))?;
+        // The root's key is in a manager's log.
+        let mode = std::fs::metadata(path).map(|m| m.permissions().mode() & 0o777);
+        if mode.is_ok_and(|mode| mode != DIRECTORY_MODE) {
+            std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
+                .map_err(|e| failed("cannot be made root's alone", &e))?;
+        }
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -168,6 +182,7 @@ mod tests {
             advertise_addr: "10.0.0.1:2377".into(),
             raft_id: Some(7),
             raft_member: true,
+            managers: Vec::new(),
         };
         data.set_node(&node).unwrap();
         assert_eq!(data.node().unwrap(), Some(node));

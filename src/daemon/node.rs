@@ -110,7 +110,7 @@ impl Host {
                      with --force and join again",
                 )
             })?;
-            Active::start(self.start(node.clone(), files.credentials()?, Vec::new())).await
+            Active::start(self.start(node.clone(), files.credentials()?)).await
         };
         match started.await {
             Ok(active) => {
@@ -158,10 +158,11 @@ impl Host {
             advertise_addr: advertise.clone(),
             raft_id: Some(raft_id),
             raft_member: true,
+            managers: Vec::new(),
         };
         self.set(State::Pending);
         let started = async {
-            let mut start = self.start(node.clone(), files.credentials()?, Vec::new());
+            let mut start = self.start(node.clone(), files.credentials()?);
             start.found = Some(founding.request);
             let active = Active::start(start).await?;
             // Remembered only when all of it is there: a crash in between
@@ -192,7 +193,7 @@ impl Host {
         let started = async {
             let files = CertificateFiles::load(self.data.path())?
                 .ok_or_else(|| Error::precondition("this node's certificates are gone"))?;
-            let mut start = self.start(node.clone(), files.credentials()?, Vec::new());
+            let mut start = self.start(node.clone(), files.credentials()?);
             start.force_new_cluster = true;
             Active::start(start).await
         };
@@ -253,11 +254,11 @@ impl Host {
             advertise_addr: advertise,
             raft_id: is_manager.then(new_raft_id),
             raft_member: false,
+            managers: joined.managers.iter().map(|m| m.addr.clone()).collect(),
         };
         joined.files.save(self.data.path())?;
         self.data.set_node(&node)?;
-        let managers = joined.managers.iter().map(|m| m.addr.clone()).collect();
-        let start = self.start(node, joined.files.credentials()?, managers);
+        let start = self.start(node, joined.files.credentials()?);
         let active = Active::start(start).await?;
         Ok((active, joined.role))
     }
@@ -359,13 +360,11 @@ impl Host {
         self: &Arc<Self>,
         node: NodeFile,
         credentials: skep_proto::transport::Credentials,
-        managers: Vec<String>,
     ) -> Start {
         Start {
             host: self.clone(),
             node,
             credentials,
-            managers,
             found: None,
             force_new_cluster: false,
         }

@@ -19,7 +19,12 @@ fn bad_input_names_the_field_and_changes_nothing() {
     );
     let create = |flags: &[&str]| {
         let base = ["service", "create", "--detach", "--replicas", "0"];
-        lab.skep(1, &[&base[..], flags].concat())
+        let name = ["--name", "refused"];
+        let named = flags.contains(&"--name");
+        lab.skep(
+            1,
+            &[&base[..], if named { &[] } else { &name }, flags].concat(),
+        )
     };
     let cases: &[(&[&str], &str)] = &[
         (&["--name", "bad name!", IMAGE], "name"),
