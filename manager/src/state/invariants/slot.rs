@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skep_proto::v1::{Service, Task, TaskState, UpdateOrder};
+use skep_proto::v1::{Service, Task, TaskState};
 
 use crate::state::{SlotKey, World};
 
@@ -32,9 +32,9 @@ pub(super) fn check(world: &World) -> Vec<String> {
 
 /// A change of placement replaces tasks by others of the same template.
 fn may_overlap(service: &Service) -> bool {
-    let spec = service.spec.as_ref();
-    let starts_first = spec
-        .and_then(|s| s.update.as_ref())
-        .is_some_and(|u| u.order() == UpdateOrder::StartFirst);
-    starts_first || service.update_status.is_some()
+    let task = service.spec.as_ref().and_then(|s| s.task.as_ref());
+    let placed = task
+        .and_then(|t| t.placement.as_ref())
+        .is_some_and(|p| !p.constraints.is_empty() || !p.platforms.is_empty());
+    placed || service.update_status.is_some()
 }
