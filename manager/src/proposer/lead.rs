@@ -21,6 +21,8 @@ const ENTRY_BYTES_MAX: usize = 1 << 20;
 const REQUESTS_MAX: usize = 256;
 /// Between two attempts to commit anything after one that failed.
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// Least pause after a decision that changed nothing.
+const IDLE_PAUSE_NS: Nanos = 5_000_000;
 /// The engine is asked at least this often, in case a timer was missed.
 const WAKE_MAX: Duration = Duration::from_secs(30);
 
@@ -132,6 +134,10 @@ impl Lead {
             }
             wake_at = batch.decide(&mut engine);
             let (transaction, answers) = batch.finish();
+            if transaction.changes.is_empty() {
+                // An engine that has nothing to say is not asked again at once.
+                wake_at = wake_at.map(|at| at.max(now.saturating_add(IDLE_PAUSE_NS)));
+            }
             match self.commit(&mut world, transaction, term).await {
                 Ok(()) => {
                     for (answer, response) in answers {
