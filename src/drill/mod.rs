@@ -47,7 +47,8 @@ pub struct Options {
     pub mode: Mode,
     /// Times it is done, each time to whoever leads then.
     pub rounds: u32,
-    /// How long a cut lasts.
+    /// How long a cut lasts: longer than an election, shorter than the silence
+    /// after which the tasks of a node are started elsewhere.
     pub cut_for: Duration,
     /// Clients of each kind (writing, reading) at each surviving manager.
     pub clients: usize,
@@ -64,7 +65,7 @@ impl Default for Options {
         Self {
             mode: Mode::Kill,
             rounds: 1,
-            cut_for: Duration::from_secs(5),
+            cut_for: Duration::from_millis(2500),
             clients: 2,
             pause: Duration::from_millis(4),
             settle: Duration::from_millis(500),

@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use skep_proto::transport::Credentials;
 use skep_proto::v1::{Transaction, WriteRequest, WriteResponse};
 use skep_proto::{Code, Error, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::seam::{Follow, Leadership, Write};
@@ -120,7 +120,15 @@ impl Proposer {
             if left.is_zero() {
                 return Err(give_up(&last));
             }
-            match tokio::time::timeout(left, self.attempt(&now, &request, deadline)).await {
+            // A leader that is silently gone never answers what it was sent; its
+            // successor does. The request's id makes sure that it is applied once.
+            let mut watched = leadership.clone();
+            let attempt = tokio::time::timeout(left, self.attempt(&now, &request, deadline));
+            let answer = tokio::select! {
+                answer = attempt => answer,
+                () = another_leads(&mut watched, &now), if !now.is_self => continue,
+            };
+            match answer {
                 Ok(Err(error)) if error.is_retryable() => last = error,
                 Ok(answer) => return answer,
                 Err(_) => return Err(give_up(&last)),
@@ -139,6 +147,15 @@ impl Write for Proposer {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<WriteResponse>> {
         Box::pin(self.until(request, deadline))
+    }
+}
+
+/// Until a leader other than that of `now` is known.
+async fn another_leads(leadership: &mut watch::Receiver<Leadership>, now: &Leadership) {
+    let another =
+        |next: &Leadership| next.is_self || (next.leader.is_some() && next.leader != now.leader);
+    if leadership.wait_for(another).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

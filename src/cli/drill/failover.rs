@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, group = "mode")]
     cut: bool,
     /// How long a cut lasts
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2500ms", value_parser = parse::duration)]
     cut_for: i64,
     /// Do it so many times, each time to whoever leads then
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
