@@ -201,17 +201,27 @@ def _leader(system):
 
 
 def end(system, host, how):
-    """Ends a manager: `kill`, `stop` or `cut`. Returns when, and what undoes it."""
+    """Ends a manager: `kill`, `stop` or `cut`.
+
+    Returns when, a question whether it is gone, and what undoes it.
+    """
     if how == "cut":
         start = time.monotonic()
         system.lab.run("cut", str(host))
-        return start, lambda: system.lab.run("heal", str(host))
+        return start, lambda: True, lambda: system.lab.run("heal", str(host))
     pid = system.lab.pid(host, system.process)
     start = time.monotonic()
     os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGTERM)
 
+    def is_gone():
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+                return stat.read().rsplit(")", 1)[1].split()[0] in "ZX"
+        except OSError:
+            return True
+
     def back():
-        until(lambda: not os.path.exists(f"/proc/{pid}"), "the process ends", 60)
+        until(is_gone, "the process ends", 60)
         system.restart(host)
 
-    return start, back
+    return start, is_gone, back
