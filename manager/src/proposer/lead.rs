@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
+use skep_proto::objects::Identified;
 use skep_proto::v1::{Transaction, WriteResponse};
 use skep_proto::{Error, Result};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +22,8 @@ const ENTRY_BYTES_MAX: usize = 1 << 20;
 const REQUESTS_MAX: usize = 256;
 /// Between two attempts to commit anything after one that failed.
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// Clocks of managers that are further apart are not bridged: timers would stand.
+const SKEW_NS_MAX: Nanos = 5_000_000_000;
 /// Least pause after a decision that changed nothing.
 const IDLE_PAUSE_NS: Nanos = 5_000_000;
 /// The engine is asked at least this often, in case a timer was missed.
@@ -78,7 +81,7 @@ impl Lead {
     async fn lead(&mut self, term: u64) -> &'static str {
         let mut world = (*self.follow.world()).clone();
         let mut engine = Engine::new(&world);
-        let mut clock = Clock::default();
+        let mut clock = Clock::after(&world);
         let mut wake_at = Some(0);
         loop {
             let now = clock.now();
@@ -237,18 +240,30 @@ fn refuse(answer: oneshot::Sender<Result<WriteResponse>>) {
     let _ = answer.send(Err(Error::unavailable("the leader changed")));
 }
 
-/// Wall time that never goes back while we lead.
-#[derive(Default)]
+/// Wall time that only goes on: no two entries are of the same time, so that
+/// the engine can tell what came before an update from what the update made.
 struct Clock(Nanos);
 
 impl Clock {
+    /// Goes on from the newest time in `world`, which another leader's clock
+    /// may have put a little ahead of ours.
+    fn after(world: &World) -> Self {
+        let services = world.services().map(|s| s.meta().updated_at_ns);
+        let tasks = world.tasks().map(|t| t.meta().updated_at_ns);
+        let newest = services.chain(tasks).max().unwrap_or(0);
+        Self(newest.min(wall_ns().saturating_add(SKEW_NS_MAX)))
+    }
+
     fn now(&mut self) -> Nanos {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX));
-        self.0 = self.0.max(now);
+        self.0 = wall_ns().max(self.0.saturating_add(1));
         self.0
     }
+}
+
+fn wall_ns() -> Nanos {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| Nanos::try_from(d.as_nanos()).unwrap_or(Nanos::MAX))
 }
 
 #[cfg(test)]
@@ -282,6 +297,13 @@ mod tests {
         let told: Vec<usize> = parts.iter().map(|p| p.outcomes.len()).collect();
         assert_eq!(told.iter().sum::<usize>(), 1);
         assert_eq!(told.last(), Some(&1));
+    }
+
+    #[test]
+    fn no_two_entries_are_of_the_same_time() {
+        let mut clock = Clock::after(&World::default());
+        let times: Vec<Nanos> = (0..1000).map(|_| clock.now()).collect();
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl Leader {
             verb: Some(verb),
             ..WriteRequest::default()
         };
+        // No two entries of the log are of the same time.
+        self.swarm.now += 1;
         let seed = Seed(self.swarm.world.version() + 1);
         if let Ok(execution) = execute(&self.swarm.world, &request, self.swarm.now, seed) {
             self.apply(execution.changes);
