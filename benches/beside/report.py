@@ -48,7 +48,7 @@ def markdown(results, versions, notes):
         "move with the machine: compare within a row. Skep is asked by its command line, so",
         "the start of a process is in its figures; Swarm over its HTTP API.",
         "",
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores. "
+        f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, {os.cpu_count()} cores. "
         + "; ".join(f"{title}: {versions[title]}" for title in titles)
         + ".",
         "",
