@@ -161,17 +161,17 @@ async fn a_health_check_decides_when_it_runs_and_when_it_failed() {
     }
     let host = Host::new().await;
     let worker = host.worker().await;
-    let check = |test: &str| {
+    let check = |test: &str, retries| {
         Some(HealthCheck {
             test: vec!["CMD-SHELL".into(), test.into()],
             interval_ns: 200_000_000,
             timeout_ns: 2_000_000_000,
-            retries: 2,
+            retries,
             ..HealthCheck::default()
         })
     };
     let mut well = task("well", &format!("sleep 0.5; echo > /tmp/ready; {SERVE}"));
-    container(&mut well).health = check("test -e /tmp/ready");
+    container(&mut well).health = check("test -e /tmp/ready", 100);
     host.leader.put(well);
     host.leader.until_state("well", TaskState::Running).await;
     let container_status = host.leader.status("well").container.unwrap();
@@ -182,7 +182,7 @@ async fn a_health_check_decides_when_it_runs_and_when_it_failed() {
     }));
 
     let mut ill = task("ill", SERVE);
-    container(&mut ill).health = check("echo no route; exit 1");
+    container(&mut ill).health = check("echo no route; exit 1", 2);
     host.leader.put(ill);
     host.leader.until_state("ill", TaskState::Failed).await;
     let error = host.leader.status("ill").error;
